@@ -1,0 +1,106 @@
+"""The data of HTTP/1.1 that both twins share: classes of characters, tables of
+fields, reason phrases, limits. The compiled side fills its C tables from here at
+import, so that no constant is written twice. Sections are RFC 9110 and 9112's.
+"""
+
+from __future__ import annotations
+
+import string
+
+# -- classes of characters, as sets of byte values ---------------------------------
+
+DIGIT = frozenset(string.digits.encode())
+ALPHA = frozenset(string.ascii_letters.encode())
+HEXDIG = frozenset(string.hexdigits.encode())
+#: token = 1*tchar (9110 5.6.2)
+TCHAR = ALPHA | DIGIT | frozenset(b"!#$%&'*+-.^_`|~")
+#: field-value: VCHAR, obs-text, SP and HTAB (9110 5.5)
+FIELD_VALUE = frozenset(range(0x21, 0x7F)) | frozenset(range(0x80, 0x100)) | frozenset(b" \t")
+#: request-target: visible ASCII without "#" (9112 3.2)
+TARGET = frozenset(range(0x21, 0x7F)) - frozenset(b"#")
+#: unreserved / sub-delims of a reg-name (3986 3.2.2); "%" is followed by two HEXDIG
+REG_NAME = ALPHA | DIGIT | frozenset(b"-._~!$&'()*+,;=")
+#: what may stand between the brackets of an IP literal (3986 3.2.2)
+IP_LITERAL = HEXDIG | frozenset(b":.") | ALPHA | DIGIT | frozenset(b"-_~!$&'()*+,;=")
+#: without permit_unconventional_http_method: tchar less lower case and "#"
+CONVENTIONAL_METHOD = TCHAR - frozenset(string.ascii_lowercase.encode()) - frozenset(b"#")
+CONVENTIONAL_METHOD_LENGTH = (3, 20)
+
+# -- fields --------------------------------------------------------------------------
+
+#: Request fields with a row of their own in the parser: name in lower case → CGI key.
+#: Their position is their number in the compiled parser (`Field.known`).
+KNOWN_FIELDS: dict[bytes, str] = {
+    name: "HTTP_" + name.decode().upper().replace("-", "_")
+    for name in (
+        b"host connection transfer-encoding expect content-length content-type authorization "
+        b"accept accept-encoding accept-language accept-charset cache-control cookie date dnt "
+        b"forwarded from if-match if-modified-since if-none-match if-range if-unmodified-since "
+        b"keep-alive max-forwards origin pragma priority proxy-authorization proxy-connection "
+        b"purpose range referer save-data sec-ch-ua sec-ch-ua-mobile sec-ch-ua-platform "
+        b"sec-fetch-dest sec-fetch-mode sec-fetch-site sec-fetch-user sec-gpc te trailer "
+        b"traceparent tracestate upgrade upgrade-insecure-requests user-agent via "
+        b"x-amzn-trace-id x-api-key x-csrf-token x-csrftoken x-forwarded-for x-forwarded-host "
+        b"x-forwarded-port x-forwarded-prefix x-forwarded-proto x-forwarded-protocol "
+        b"x-forwarded-ssl x-real-ip x-request-id x-requested-with"
+    ).split()
+}
+#: CGI gives these two no prefix (3875 4.1.2, 4.1.3).
+KNOWN_FIELDS[b"content-length"] = "CONTENT_LENGTH"
+KNOWN_FIELDS[b"content-type"] = "CONTENT_TYPE"
+
+#: Repeated, these are refused; every other field is joined to a list (9110 5.3).
+SINGLETON_FIELDS = frozenset(
+    (b"host", b"content-length", b"content-type", b"authorization", b"proxy-authorization", b"expect")
+)
+#: A repeated Cookie is joined with "; " instead of "," (6265 5.4).
+COOKIE = b"cookie"
+
+#: What may not come as a trailer (9110 6.5.1): framing, routing, authentication, content.
+FORBIDDEN_TRAILERS = frozenset(
+    b"host content-length transfer-encoding trailer te connection keep-alive upgrade expect "
+    b"authorization proxy-authorization proxy-connection www-authenticate proxy-authenticate "
+    b"cookie set-cookie content-type content-encoding content-range content-location "
+    b"max-forwards cache-control range if-match if-none-match if-modified-since "
+    b"if-unmodified-since if-range".split()
+)
+
+#: Hop-by-hop fields: an application may not send them (PEP 3333, 9110 7.6.1).
+HOP_BY_HOP = frozenset(
+    "connection keep-alive proxy-authenticate proxy-authorization proxy-connection te trailer "
+    "trailers transfer-encoding upgrade".split()
+)
+
+# -- transfer codings (9112 7) ---------------------------------------------------------
+
+#: Registered codings that cyhorn does not decode: 501 rather than 400.
+CHUNKED = b"chunked"
+IDENTITY = b"identity"
+
+# -- limits ----------------------------------------------------------------------------
+
+#: No head is longer than this many bytes, whatever the settings say.
+MAX_HEAD = 1 << 20
+#: Hexadecimal digits of a chunk size (9112 7.1); 16 reach 2**64 - 1.
+MAX_CHUNK_SIZE_DIGITS = 16
+#: Bytes of chunk extensions that one body may hold.
+MAX_CHUNK_EXTENSIONS = 4096
+#: The largest Content-Length and chunk size.
+MAX_LENGTH = (1 << 63) - 1
+
+# -- answers ----------------------------------------------------------------------------
+
+REASONS: dict[int, str] = {
+    100: "Continue", 101: "Switching Protocols", 102: "Processing", 103: "Early Hints",
+    200: "OK", 201: "Created", 202: "Accepted", 203: "Non-Authoritative Information",
+    204: "No Content", 205: "Reset Content", 206: "Partial Content",
+    300: "Multiple Choices", 301: "Moved Permanently", 302: "Found", 303: "See Other",
+    304: "Not Modified", 307: "Temporary Redirect", 308: "Permanent Redirect",
+    400: "Bad Request", 401: "Unauthorized", 403: "Forbidden", 404: "Not Found",
+    405: "Method Not Allowed", 408: "Request Timeout", 411: "Length Required",
+    413: "Content Too Large", 414: "URI Too Long", 415: "Unsupported Media Type",
+    417: "Expectation Failed", 426: "Upgrade Required", 429: "Too Many Requests",
+    431: "Request Header Fields Too Large", 500: "Internal Server Error",
+    501: "Not Implemented", 502: "Bad Gateway", 503: "Service Unavailable",
+    504: "Gateway Timeout", 505: "HTTP Version Not Supported", 507: "Insufficient Storage",
+}  # fmt: skip

@@ -1,0 +1,1 @@
+"""Between HTTP and the application: environ template, input, file wrapper, loading."""
