@@ -1,42 +1,142 @@
-"""The extension modules, and whether they are built.
+"""The extension modules, and whether they are built. Everything else stands in pyproject.toml.
 
-``CYHORN_BUILD=require`` (the default) builds them or fails: a performance server
-must not become slow silently. ``CYHORN_BUILD=pure`` leaves them out, and the
-wheel is then ``py3-none-any``. Everything else stands in pyproject.toml.
+Environment of a build:
+
+``CYHORN_BUILD``
+    ``require`` builds the extension modules or fails: a performance server must not
+    become slow silently. ``pure`` leaves them out, and the wheel is then
+    ``py3-none-any``. Not given, it is ``require`` on CPython for Linux and ``pure``
+    elsewhere, where the loop's epoll or the C API is missing: the twins are used all
+    or none, so three compiled modules beside a missing loop would never run.
+``CYHORN_DEBUG=1``
+    no optimisation, debug symbols, and the assertions behind ``CYHORN_DEBUG``.
+``CYHORN_SANITIZE``
+    a list for ``-fsanitize``, as ``address,undefined``.
+
+An in-place build leaves a record in ``build/``: the variant and, per module, a digest
+of what it was made of. The test run compares the digests with the sources
+(tests/conftest.py imports this file for that) and stops when the build is stale.
 """
 
+import hashlib
+import json
 import os
+import platform
 import sys
+import sysconfig
+from pathlib import Path
 
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 
+ROOT = Path(__file__).resolve().parent
 BUILDS = ("require", "pure")
 MODULES = ("_parser", "_environ", "_writer", "_loop")
 
 #: Wheels must run on any machine of their kind: no -march, no instruction set.
-CFLAGS = ["-O3", "-fno-plt", "-fvisibility=hidden", "-Wall", "-Wno-unused-function"]
+CFLAGS = ["-fno-plt", "-fvisibility=hidden", "-Wall", "-Wno-unused-function"]
+
+
+def wanted():
+    """``require`` or ``pure``; ends the build on any other value of CYHORN_BUILD."""
+    can = sys.platform == "linux" and platform.python_implementation() == "CPython"
+    build = os.environ.get("CYHORN_BUILD") or ("require" if can else "pure")
+    if build not in BUILDS:
+        sys.exit(f"CYHORN_BUILD={build!r}: use one of {', '.join(BUILDS)}")
+    if build == "require" and not can:
+        sys.exit("CYHORN_BUILD=require: the compiled side needs CPython on Linux")
+    return build
+
+
+def variant():
+    """What kind of build this is, in one word for the record and the test header."""
+    words = ["debug"] if os.environ.get("CYHORN_DEBUG", "0") != "0" else []
+    if os.environ.get("CYHORN_SANITIZE"):
+        words.append("sanitize=" + os.environ["CYHORN_SANITIZE"])
+    return "+".join(words) or "release"
+
+
+def sources():
+    """The modules whose source stands on disk."""
+    return [name for name in MODULES if (ROOT / "cyhorn" / f"{name}.pyx").exists()]
+
+
+def digest(name):
+    """A digest of all that module `name` is compiled from; every .pxd and .h counts."""
+    package = ROOT / "cyhorn"
+    files = [package / f"{name}.pyx", *sorted(package.glob("*.pxd")), *sorted(package.glob("*.h"))]
+    total = hashlib.sha256()
+    for file in files:
+        total.update(file.name.encode() + b"\0" + file.read_bytes())
+    return total.hexdigest()
+
+
+def record_path():
+    """Where an in-place build for this interpreter notes what it was made of."""
+    return ROOT / "build" / f"inplace{sysconfig.get_config_var('EXT_SUFFIX')}.json"
+
+
+def read_record():
+    """The record of the last in-place build, empty when there is none."""
+    try:
+        return json.loads(record_path().read_text())
+    except (OSError, ValueError):
+        return {"variant": None, "modules": {}}
+
+
+def flags():
+    """Compiler and linker flags of the variant."""
+    sanitize = os.environ.get("CYHORN_SANITIZE")
+    compile_args, link_args, macros = list(CFLAGS), [], []
+    if variant() == "release":
+        compile_args.append("-O3")
+        macros.append(("CYTHON_WITHOUT_ASSERTIONS", "1"))
+    else:
+        compile_args += ["-O1", "-g", "-UNDEBUG", "-fno-omit-frame-pointer"]
+        macros.append(("CYHORN_DEBUG", "1"))
+    if sanitize:
+        compile_args.append(f"-fsanitize={sanitize}")
+        link_args.append(f"-fsanitize={sanitize}")
+    return {"extra_compile_args": compile_args, "extra_link_args": link_args, "define_macros": macros}
+
+
+class BuildExt(build_ext):
+    """Compiles the modules side by side, and notes what an in-place build was made of."""
+
+    def finalize_options(self):
+        super().finalize_options()
+        self.parallel = self.parallel or os.cpu_count()
+
+    def run(self):
+        record = read_record()
+        made = {name: digest(name) for name in sources()}
+        if self.inplace and (record["variant"], record["modules"]) != (variant(), made):
+            self.force = True
+        super().run()
+        if self.inplace and self.extensions:
+            record_path().parent.mkdir(exist_ok=True)
+            record_path().write_text(json.dumps({"variant": variant(), "modules": made}, indent=1))
 
 
 def extensions():
     """The extension modules, cythonized; none for a pure build."""
-    build = os.environ.get("CYHORN_BUILD") or "require"
-    if build not in BUILDS:
-        sys.exit(f"CYHORN_BUILD={build!r}: use one of {', '.join(BUILDS)}")
-    if build == "pure":
+    if wanted() == "pure":
         return []
     from Cython.Build import cythonize
     from Cython.Compiler import Options
 
     Options.warning_errors = True
-    modules = [
-        Extension(f"cyhorn.{name}", [f"cyhorn/{name}.pyx"], extra_compile_args=CFLAGS)
-        for name in MODULES
-        if os.path.exists(f"cyhorn/{name}.pyx")
-    ]
+    options = flags()
+    headers = [str(file.relative_to(ROOT)) for file in (ROOT / "cyhorn").glob("*.h")]
     return cythonize(
-        modules,
+        [
+            Extension(f"cyhorn.{name}", [f"cyhorn/{name}.pyx"], depends=headers, **options)
+            for name in sources()
+        ],
         compiler_directives={"language_level": 3, "binding": True, "embedsignature": False},
     )
 
 
-setup(ext_modules=extensions())
+if __name__ == "__main__":
+    os.chdir(ROOT)
+    setup(ext_modules=extensions(), cmdclass={"build_ext": BuildExt})

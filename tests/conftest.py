@@ -1,0 +1,102 @@
+"""Which side the tests run, and the guard against a stale build.
+
+``--impl`` chooses the sides (both unless told otherwise). A test that takes the
+`impl` fixture runs once per side, with that side's own modules, whatever
+``CYHORN_IMPL`` says for the process. A side that was asked for and is missing is a
+failure, never a skip.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SIDES = ("compiled", "python")
+BUILD_COMMAND = "python setup.py build_ext --inplace"
+
+
+class Implementation:
+    """One side: its modules are loaded when they are first asked for."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"<Implementation {self.name}>"
+
+    def _module(self, subject: str) -> ModuleType:
+        suffix = "" if self.name == "compiled" else "_py"
+        return importlib.import_module(f"cyhorn._{subject}{suffix}")
+
+    parser = property(lambda self: self._module("parser"))
+    environ = property(lambda self: self._module("environ"))
+    writer = property(lambda self: self._module("writer"))
+    loop = property(lambda self: self._module("loop"))
+
+
+def build_script() -> Any:
+    """setup.py as a module: the build list, and what a build is made of."""
+    spec = importlib.util.spec_from_file_location("cyhorn_setup", ROOT / "setup.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def stale_modules(setup: Any) -> list[str]:
+    """The modules whose source is not what the build in the tree was made of."""
+    made = setup.read_record()["modules"]
+    suffix = setup.sysconfig.get_config_var("EXT_SUFFIX")
+    return [
+        name
+        for name in setup.sources()
+        if made.get(name) != setup.digest(name) or not (ROOT / "cyhorn" / f"{name}{suffix}").exists()
+    ]
+
+
+def sides(config: pytest.Config) -> tuple[str, ...]:
+    chosen: str = config.getoption("--impl")
+    return SIDES if chosen == "both" else (chosen,)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--impl", choices=(*SIDES, "both"), default="both", help="the side(s) to test")
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    setup = build_script()
+    stale = stale_modules(setup)
+    state = f"stale: {', '.join(stale)}" if stale else str(setup.read_record()["variant"])
+    return f"cyhorn: testing {' and '.join(sides(config))} (build in the tree: {state})"
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    own = any(
+        "impl" in str(mark.args[0]).split(",") for mark in metafunc.definition.iter_markers("parametrize")
+    )
+    if "impl" in metafunc.fixturenames and not own:
+        metafunc.parametrize("impl", sides(metafunc.config), indirect=True, scope="session")
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """A test that is to run compiled code does not start over a stale build."""
+    compiled = any(
+        getattr(item, "callspec", None) is not None and item.callspec.params.get("impl") == "compiled"  # type: ignore[attr-defined]
+        for item in session.items
+    )
+    if compiled and not session.config.option.collectonly:
+        stale = stale_modules(build_script())
+        if stale:
+            pytest.exit(f"stale build ({', '.join(stale)}): run {BUILD_COMMAND}", returncode=4)
+
+
+@pytest.fixture(scope="session")
+def impl(request: pytest.FixtureRequest) -> Implementation:
+    """The side under test: ``.name``, and its modules ``.parser .environ .writer .loop``."""
+    return Implementation(request.param)
