@@ -108,10 +108,8 @@ class BuildExt(build_ext):
         self.parallel = self.parallel or os.cpu_count()
 
     def run(self):
-        record = read_record()
+        self.force = self.force or read_record()["variant"] != variant()
         made = {name: digest(name) for name in sources()}
-        if self.inplace and (record["variant"], record["modules"]) != (variant(), made):
-            self.force = True
         super().run()
         if self.inplace and self.extensions:
             record_path().parent.mkdir(exist_ok=True)
@@ -128,13 +126,18 @@ def extensions():
     Options.warning_errors = True
     options = flags()
     headers = [str(file.relative_to(ROOT)) for file in (ROOT / "cyhorn").glob("*.h")]
-    return cythonize(
-        [
-            Extension(f"cyhorn.{name}", [f"cyhorn/{name}.pyx"], depends=headers, **options)
-            for name in sources()
-        ],
-        compiler_directives={"language_level": 3, "binding": True, "embedsignature": False},
-    )
+    # File times alone do not tell: a checkout or a copy may bring an older source.
+    made = read_record()["modules"]
+    modules = {True: [], False: []}
+    for name in sources():
+        extension = Extension(f"cyhorn.{name}", [f"cyhorn/{name}.pyx"], depends=headers, **options)
+        modules[made.get(name) != digest(name)].append(extension)
+    directives = {"language_level": 3, "binding": True, "embedsignature": False}
+    return [
+        extension
+        for stale, some in modules.items()
+        for extension in cythonize(some, force=stale, compiler_directives=directives)
+    ]
 
 
 if __name__ == "__main__":
