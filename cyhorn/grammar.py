@@ -18,10 +18,14 @@ TCHAR = ALPHA | DIGIT | frozenset(b"!#$%&'*+-.^_`|~")
 FIELD_VALUE = frozenset(range(0x21, 0x7F)) | frozenset(range(0x80, 0x100)) | frozenset(b" \t")
 #: request-target: visible ASCII without "#" (9112 3.2)
 TARGET = frozenset(range(0x21, 0x7F)) - frozenset(b"#")
-#: unreserved / sub-delims of a reg-name (3986 3.2.2); "%" is followed by two HEXDIG
-REG_NAME = ALPHA | DIGIT | frozenset(b"-._~!$&'()*+,;=")
-#: what may stand between the brackets of an IP literal (3986 3.2.2)
-IP_LITERAL = HEXDIG | frozenset(b":.") | ALPHA | DIGIT | frozenset(b"-_~!$&'()*+,;=")
+#: unreserved / sub-delims of a reg-name (3986 3.2.2); "%" is followed by two HEXDIG.
+#: The grammar has "," too; it is left out, because a Host with one is a list of hosts.
+REG_NAME = ALPHA | DIGIT | frozenset(b"-._~!$&'()*+;=")
+#: the part of an IPvFuture after "v" 1*HEXDIG "." (3986 3.2.2)
+IP_FUTURE = ALPHA | DIGIT | frozenset(b"-._~!$&'()*+,;=:")
+#: what may stand in a quoted-string as it is, and after a backslash (9110 5.6.4)
+QUOTED_PAIR = FIELD_VALUE
+QUOTED_TEXT = FIELD_VALUE - frozenset(b'"\\')
 #: without permit_unconventional_http_method: tchar less lower case and "#"
 CONVENTIONAL_METHOD = TCHAR - frozenset(string.ascii_lowercase.encode()) - frozenset(b"#")
 CONVENTIONAL_METHOD_LENGTH = (3, 20)
@@ -53,6 +57,11 @@ KNOWN_FIELDS[b"content-type"] = "CONTENT_TYPE"
 SINGLETON_FIELDS = frozenset(
     (b"host", b"content-length", b"content-type", b"authorization", b"proxy-authorization", b"expect")
 )
+#: Folded over lines, these are refused even with permit_obsolete_folding: two readers
+#: of one message would not agree where it ends, for whom it is, or what follows it.
+UNFOLDABLE_FIELDS = frozenset(
+    (b"host", b"content-length", b"transfer-encoding", b"connection", b"expect")
+)
 #: A repeated Cookie is joined with "; " instead of "," (6265 5.4).
 COOKIE = b"cookie"
 
@@ -73,8 +82,9 @@ HOP_BY_HOP = frozenset(
 
 # -- transfer codings (9112 7) ---------------------------------------------------------
 
-#: Registered codings that cyhorn does not decode: 501 rather than 400.
+#: The one coding that is decoded; other tokens are 501.
 CHUNKED = b"chunked"
+#: No coding at all, and no longer one (9112 7, since 7230 A.2): 400.
 IDENTITY = b"identity"
 
 # -- limits ----------------------------------------------------------------------------
@@ -87,6 +97,8 @@ MAX_CHUNK_SIZE_DIGITS = 16
 MAX_CHUNK_EXTENSIONS = 4096
 #: The largest Content-Length and chunk size.
 MAX_LENGTH = (1 << 63) - 1
+#: The largest port of a Host.
+MAX_PORT = 65535
 
 # -- answers ----------------------------------------------------------------------------
 
