@@ -465,7 +465,7 @@ class RequestParser:
         values = dict(self._fields)
         if len(values) != len(self._fields):
             values = self._join_repeated()
-        head = RequestHead()
+        head = self._head = RequestHead()
         head.host = host = values.get("HOST")
         if host is None:
             if self._version >= (1, 1):

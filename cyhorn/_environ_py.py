@@ -1,0 +1,148 @@
+"""The WSGI environ (PEP 3333, RFC 3875), in Python: the readable specification of its twin.
+
+An `EnvironBuilder` belongs to one listener. It copies the listener's template and sets
+what the request says. Whatever a peer sends lands under HTTP_*, CONTENT_TYPE or
+CONTENT_LENGTH and can set no other key; what only a trusted peer may say (the scheme,
+SCRIPT_NAME, names with "_") is believed only when the caller says that it is trusted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from cyhorn._parser_py import RequestParser
+from cyhorn.errors import Code, http_error
+
+#: NAME as the parser gives it → environ key. Bounded: emptied when full, since peers choose names.
+_KEYS: dict[str, str] = {}
+_KEYS_MAX = 1024
+
+
+def _key(name: str) -> str:
+    """The environ key of field `name` (3875 4.1.18)."""
+    key = _KEYS.get(name)
+    if key is None:
+        if name in ("CONTENT-TYPE", "CONTENT-LENGTH"):
+            key = name.replace("-", "_")
+        else:
+            key = "HTTP_" + name.replace("-", "_")
+        if len(_KEYS) >= _KEYS_MAX:
+            _KEYS.clear()
+        _KEYS[name] = key
+    return key
+
+
+class EnvironBuilder:
+    """Makes the environs of one listener's requests.
+
+    `template` holds the constant keys. `header_map` is what to do with names that have
+    an underscore ("drop", "refuse", "dangerous"); `forwarder_headers` those of them (upper
+    case, "*" for all) that a trusted peer may send; `secure_scheme_headers` maps a field
+    name (upper case) to the value that means https; `script_name` is the operator's mount
+    point.
+    """
+
+    __slots__ = ("_forwarder", "_header_map", "_scheme_fields", "_script_name", "_server_from_host", "_template")
+
+    def __init__(
+        self,
+        template: Mapping[str, Any],
+        *,
+        header_map: str = "drop",
+        forwarder_headers: Iterable[str] = (),
+        secure_scheme_headers: Mapping[str, str] | None = None,
+        script_name: str = "",
+    ) -> None:
+        self._template = dict(template)
+        self._header_map = header_map
+        self._forwarder = frozenset(name.upper() for name in forwarder_headers)
+        self._scheme_fields = {name.upper(): value for name, value in (secure_scheme_headers or {}).items()}
+        self._script_name = script_name
+        self._server_from_host = not self._template["SERVER_NAME"]
+
+    def build(
+        self,
+        parser: RequestParser,
+        data: bytes | bytearray | memoryview,
+        start: int,
+        remote_addr: str,
+        remote_port: str | None,
+        trusted: bool,
+    ) -> dict[str, Any]:
+        """The environ of the head that `parser` has just found in `data` at `start`.
+
+        `remote_addr` and `remote_port` are the peer's (port None for a unix socket);
+        `trusted` whether it may speak for others. Raises HttpError where the fields
+        contradict what the listener allows.
+        """
+        head = parser._head
+        environ = self._template.copy()
+        environ["REQUEST_METHOD"] = head.method
+        environ["RAW_URI"] = head.target
+        environ["QUERY_STRING"] = head.query
+        environ["SERVER_PROTOCOL"] = "HTTP/%d.%d" % head.version
+        environ["REMOTE_ADDR"] = remote_addr
+        if remote_port is not None:
+            environ["REMOTE_PORT"] = remote_port
+        path = head.path
+        script_name = self._script_name
+        scheme: str | None = None
+
+        for name, value in head.fields:
+            if "_" in name:
+                if trusted and (name in self._forwarder or "*" in self._forwarder):
+                    if name == "SCRIPT_NAME":
+                        script_name = value
+                elif self._header_map == "refuse":
+                    raise http_error(Code.FIELD_UNDERSCORE)
+                elif self._header_map != "dangerous":
+                    continue
+            elif trusted and name in self._scheme_fields:
+                told = "https" if value == self._scheme_fields[name] else "http"
+                if scheme is not None and scheme != told:
+                    raise http_error(Code.SCHEME_CONFLICT)
+                scheme = told
+            key = _KEYS.get(name) or _key(name)
+            if key in environ:
+                separator = "; " if key == "HTTP_COOKIE" else ","
+                environ[key] = f"{environ[key]}{separator}{value}"
+            else:
+                environ[key] = value
+
+        if head.authority is not None:
+            environ["HTTP_HOST"] = head.authority
+        if scheme is not None:
+            environ["wsgi.url_scheme"] = scheme
+        script_name = script_name.rstrip("/")
+        if script_name:
+            path = _below(script_name, path)
+            environ["SCRIPT_NAME"] = script_name
+        environ["PATH_INFO"] = unquote_to_bytes(path.encode("latin-1")).decode("latin-1") if "%" in path else path
+        if self._server_from_host:
+            self._name_server(environ)
+        return environ
+
+    @staticmethod
+    def _name_server(environ: dict[str, Any]) -> None:
+        """SERVER_NAME and SERVER_PORT from Host: a unix socket has neither."""
+        host, port = split_host(environ.get("HTTP_HOST", ""))
+        environ["SERVER_NAME"] = host
+        if not port and host:
+            port = "443" if environ["wsgi.url_scheme"] == "https" else "80"
+        environ["SERVER_PORT"] = port
+
+
+def split_host(host: str) -> tuple[str, str]:
+    """Split a Host value (9110 7.2) into name and port, "" where there is none."""
+    match = re.fullmatch(r"(\[[^\]]*\]|[^:]*)(?::(.*))?", host)
+    return (match[1], match[2] or "") if match else (host, "")
+
+
+def _below(script_name: str, path: str) -> str:
+    """`path` below the mount point `script_name`; they part at a segment border."""
+    if path == script_name or path.startswith(script_name + "/"):
+        return path[len(script_name) :]
+    raise http_error(Code.SCRIPT_NAME)

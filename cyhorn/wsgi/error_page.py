@@ -1,0 +1,103 @@
+"""cyhorn's own error answers (RFC 9110 15): short, and no byte of the request in them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from email.utils import formatdate
+
+from cyhorn.grammar import REASONS
+
+_HTML = (
+    "<!DOCTYPE html>\n<html><head><title>{status} {reason}</title></head>\n"
+    "<body><h1>{status} {reason}</h1></body></html>\n"
+)
+
+
+def _html(status: int, reason: str) -> str:
+    return _HTML.format(status=status, reason=reason)
+
+
+def _plain(status: int, reason: str) -> str:
+    return f"{status} {reason}\n"
+
+
+def _json(status: int, reason: str) -> str:
+    return json.dumps({"status": status, "error": reason}) + "\n"
+
+
+#: In order of our own preference, for equal weights.
+_FORMS: dict[str, Callable[[int, str], str]] = {
+    "text/html": _html,
+    "text/plain": _plain,
+    "application/json": _json,
+}
+
+
+def preferred_type(accept: str) -> str:
+    """The media type of an error page for the Accept field `accept` (9110 12.5.1).
+
+    HTML when nothing else is preferred, also when nothing acceptable is there: an error
+    is better told in a form not asked for than not at all.
+    """
+    best, best_weight = "text/html", 0.0
+    for media_type in _FORMS:
+        weight = _weight(accept, media_type)
+        if weight > best_weight:
+            best, best_weight = media_type, weight
+    return best
+
+
+def _weight(accept: str, media_type: str) -> float:
+    """The weight `accept` gives `media_type`: that of the most specific range that fits."""
+    found, specific = 0.0, -1
+    for item in accept.lower().split(","):
+        media_range, *parameters = (part.strip() for part in item.split(";"))
+        if media_range == media_type:
+            rank = 2
+        elif media_range == media_type.partition("/")[0] + "/*":
+            rank = 1
+        elif media_range == "*/*":
+            rank = 0
+        else:
+            continue
+        weight = 1.0
+        for parameter in parameters:
+            name, _, value = parameter.partition("=")
+            if name.strip() == "q":
+                try:
+                    weight = float(value)
+                except ValueError:
+                    weight = 0.0
+        if rank > specific:
+            found, specific = weight, rank
+    return found
+
+
+def error_response(
+    status: int,
+    *,
+    accept: str = "",
+    head_only: bool = False,
+    server_header: str = "cyhorn",
+    now: float | None = None,
+) -> bytes:
+    """The complete bytes of an error answer that closes its connection.
+
+    `accept` is the request's Accept field, `head_only` leaves the body out (HEAD),
+    `now` is the time of the Date field in seconds since the epoch (None: the present).
+    """
+    reason = REASONS.get(status, "Error")
+    media_type = preferred_type(accept) if accept else "text/html"
+    body = _FORMS[media_type](status, reason).encode()
+    fields = [
+        f"HTTP/1.1 {status} {reason}",
+        *([f"Server: {server_header}"] if server_header else []),
+        f"Date: {formatdate(now, usegmt=True)}",
+        "Connection: close",
+        f"Content-Type: {media_type}; charset=utf-8",
+        f"Content-Length: {len(body)}",
+        "X-Content-Type-Options: nosniff",
+    ]
+    head = ("\r\n".join(fields) + "\r\n\r\n").encode("latin-1")
+    return head if head_only else head + body

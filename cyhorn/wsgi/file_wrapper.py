@@ -1,0 +1,46 @@
+"""wsgi.file_wrapper (PEP 3333, optional platform-specific file handling)."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+from typing import Any
+
+
+class FileWrapper:
+    """An iterable over `filelike` in blocks of `blksize` bytes.
+
+    The loop sends a real file by sendfile instead of iterating, from its current
+    position. `close` is the file's own, present only when the file has one.
+    """
+
+    def __init__(self, filelike: Any, blksize: int = 65536) -> None:
+        self.filelike = filelike
+        self.blksize = blksize
+        if hasattr(filelike, "close"):
+            self.close = filelike.close
+
+    def __iter__(self) -> FileWrapper:
+        return self
+
+    def __next__(self) -> bytes:
+        data: bytes = self.filelike.read(self.blksize)
+        if data:
+            return data
+        raise StopIteration
+
+    def region(self) -> tuple[int, int, int] | None:
+        """(descriptor, offset, bytes to the end) of a regular file; None when it is no such thing."""
+        try:
+            fd: int = self.filelike.fileno()
+            offset: int = self.filelike.tell()
+            status = os.fstat(fd)
+        except (AttributeError, OSError, ValueError):
+            return None
+        if type(fd) is not int or type(offset) is not int or not stat.S_ISREG(status.st_mode):
+            return None
+        # Text and compressing files have descriptors too, but other bytes than they read.
+        if not isinstance(getattr(self.filelike, "raw", self.filelike), io.FileIO):
+            return None
+        return fd, offset, max(0, status.st_size - offset)
