@@ -1,0 +1,55 @@
+# The commands of the project. `make` alone lists them.
+# The environment in .venv is made when it is missing, from pyproject.toml and with the
+# user's own pip configuration; setup.py rebuilds what changed and nothing else.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIND   ?= 127.0.0.1:8000
+# Further arguments for what is run: make test ARGS="-k parser --impl python"
+ARGS   ?=
+
+PY     := $(VENV)/bin/python
+SOURCE := setup.py cyhorn tests examples perf fuzz docs
+
+.DEFAULT_GOAL := help
+.PHONY: help venv build serve test browser lint format annotate perf compare icount syscalls regression fuzz docs clean
+
+help: ## list the commands
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "make %-11s %s\n", $$1, $$2}'
+
+venv: $(VENV)/.installed
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet 'setuptools>=77'
+	CYHORN_BUILD=pure $(PY) -m pip install --quiet --no-build-isolation --editable '.[dev]'
+	touch $@
+
+build: $(VENV)/.installed ## build the extension modules in place
+	$(PY) setup.py --quiet build_ext --inplace
+
+serve: build ## serve examples/flask on BIND (127.0.0.1:8000)
+	cd examples/flask && exec $(abspath $(VENV))/bin/cyhorn --bind $(BIND) --workers 2 $(ARGS) app:app
+
+test: build ## run all tests, compiled and pure
+	$(PY) -m pytest $(ARGS)
+
+browser: build ## drive the Django example in headless Chromium (needs chromium)
+	$(PY) -m pytest -m browser tests/examples $(ARGS)
+
+lint: $(VENV)/.installed ## ruff, mypy --strict, cython-lint
+	$(VENV)/bin/ruff check $(wildcard $(SOURCE))
+	$(VENV)/bin/mypy
+	$(VENV)/bin/cython-lint $(wildcard cyhorn/*.pyx cyhorn/*.pxd)
+
+format: $(VENV)/.installed ## let ruff put imports in order and fix what it can
+	$(VENV)/bin/ruff check --fix $(wildcard $(SOURCE))
+
+annotate: $(VENV)/.installed ## write the annotated C of the compiled modules to build/annotate
+	mkdir -p build/annotate
+	for module in $(basename $(notdir $(wildcard cyhorn/*.pyx))); do \
+	  $(VENV)/bin/cython -3 -I . --annotate -o build/annotate/$$module.c cyhorn/$$module.pyx || exit; \
+	done
+
+clean: ## remove what was built (the environment stays)
+	rm -rf build dist *.egg-info cyhorn/*.so cyhorn/*.c cyhorn/*.html .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
