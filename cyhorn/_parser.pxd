@@ -8,11 +8,11 @@ cdef struct Span:
 cdef enum:
     # Field.flags
     VALUE_HIGH = 1        # the value has a byte >= 0x80
-    VALUE_FOLDED = 2      # the value spans lines (permit_obsolete_folding)
+    VALUE_FOLDED = 2      # the value spans lines (permit_obsolete_folding); see field_value
     NAME_UNDERSCORE = 4   # the name has "_"
     # RequestParser.target_flags
     PATH_ENCODED = 1      # the path has "%"
-    TARGET_IS_PATH = 2    # target and path are the same bytes: no query, origin form
+    TARGET_IS_PATH = 2    # target and path are the same bytes: no query, not absolute
 
 cdef struct Field:
     Span name
@@ -32,7 +32,8 @@ cdef class RequestParser:
     cdef readonly bint casefold_http_method
 
     # The head found by the last feed() > 0. Spans count from the `p` given to it.
-    cdef Span method
+    cdef Py_ssize_t size  # bytes of the head
+    cdef Span method      # as sent: the reader upper-cases it under casefold_http_method
     cdef Span target      # as sent
     cdef Span path        # not decoded; for absolute form with an empty path length 0: it is "/"
     cdef Span query       # without the "?"
@@ -52,14 +53,55 @@ cdef class RequestParser:
     cdef int state
     cdef Py_ssize_t scanned      # bytes already searched for LF
     cdef Py_ssize_t line_start   # first byte of the line not yet complete
+    cdef Py_ssize_t field_start  # first byte of the last field
     cdef Py_ssize_t field_capacity
+    cdef bint empty_line         # an empty line before the request line was skipped
+    # What the lines said, for the judgement of the whole head. Private too.
+    cdef unsigned int seen       # a bit for each singleton field
+    cdef unsigned int noted      # bits of _parser.pyx's Note
 
     # Read a head at p[0:n]. Returns its length in bytes (> 0), 0 when more bytes are
     # needed (call again with the same bytes and more; the buffer may have moved), or
-    # -Code. Bytes after the head are not looked at.
+    # -Code, until reset(). Bytes after the head are not looked at. After a head was
+    # found the next call reads a new one, reset() or not.
     cdef Py_ssize_t feed(self, const unsigned char *p, Py_ssize_t n) noexcept
     # Forget the head that was begun or found.
-    cdef void reset(self) noexcept
+    cpdef void reset(self) noexcept
+
+    cdef int take_line(self, const unsigned char *p, Py_ssize_t end) noexcept
+    cdef int judge_begun(self, const unsigned char *p, Py_ssize_t n) noexcept
+    cdef int take_request_line(self, const unsigned char *p, Py_ssize_t start, Py_ssize_t stop) noexcept
+    cdef int take_target(self, const unsigned char *p, Py_ssize_t start, Py_ssize_t stop) noexcept
+    cdef bint is_method(self, const unsigned char *p, const unsigned char *name, Py_ssize_t length) noexcept
+    cdef void take_path(self, const unsigned char *p, Py_ssize_t start, Py_ssize_t stop) noexcept
+    cdef int take_absolute(self, const unsigned char *p, Py_ssize_t start, Py_ssize_t stop) noexcept
+    cdef int take_field(self, const unsigned char *p, Py_ssize_t start, Py_ssize_t stop) noexcept
+    cdef int take_fold(self, const unsigned char *p, Py_ssize_t start, Py_ssize_t stop) noexcept
+    cdef void note_field(self, const unsigned char *p, Field *field, int rule) noexcept
+    cdef int conclude(self, const unsigned char *p) noexcept
+    cdef int judge_transfer_encoding(self, const unsigned char *p) noexcept
+    cdef int grow_fields(self) noexcept
+
+cdef class RequestHead:
+    # The same head as Python objects; see _parser_py.RequestHead.
+    cdef public object size
+    cdef public object method
+    cdef public object target
+    cdef public object path
+    cdef public object query
+    cdef public object authority
+    cdef public object version
+    cdef public object fields
+    cdef public object content_length
+    cdef public object chunked
+    cdef public object keep_alive
+    cdef public object expect_continue
+    cdef public object host
+
+# The head that `parser` found at `p`, as objects.
+cdef RequestHead build_head(RequestParser parser, const unsigned char *p)
+# The field's value; each fold of a folded one is one space (9112 5.2).
+cdef str field_value(const unsigned char *p, const Field *field)
 
 cdef enum ChunkEvent:
     CHUNK_MORE = 0        # more bytes are needed
@@ -68,13 +110,37 @@ cdef enum ChunkEvent:
 
 cdef class ChunkedDecoder:
     cdef readonly long long limit_request_body   # bytes; 0: no limit
+    cdef readonly Py_ssize_t limit_request_fields
+    cdef readonly Py_ssize_t limit_request_field_size
+    cdef readonly bint strip_header_spaces
+    cdef readonly bint permit_obsolete_folding
     cdef readonly long long size                 # bytes of body seen
     cdef readonly bint done
     # The piece that step() found.
     cdef const unsigned char *data
     cdef Py_ssize_t length
 
-    # Take the next step through p[0:n]: sets consumed[0], returns a ChunkEvent or -Code.
-    # Call again with the bytes after consumed until it answers CHUNK_MORE or CHUNK_END.
+    # Private: where in the grammar the next byte stands, and the trailers so far.
+    cdef int state
+    cdef int digits
+    cdef int extensions              # bytes of them in the whole body
+    cdef unsigned long long chunk    # the chunk's size; then, what is missing of its data
+    cdef unsigned char *section      # the trailer section: its lines with their ends
+    cdef Py_ssize_t section_length
+    cdef Py_ssize_t section_capacity
+    cdef Py_ssize_t line_start       # in the section: the line not yet complete
+    cdef Py_ssize_t field_start      # in the section: the last field
+    cdef Py_ssize_t trailer_count
+
+    # Take the next step through p[0:n]: sets consumed[0], returns a ChunkEvent or -Code
+    # (until reset()). Call again with the bytes after consumed until it answers
+    # CHUNK_MORE or CHUNK_END.
     cdef int step(self, const unsigned char *p, Py_ssize_t n, Py_ssize_t *consumed) noexcept
-    cdef void reset(self) noexcept
+    cpdef void reset(self) noexcept
+
+    cdef int take_byte(self, unsigned char byte) noexcept
+    cdef int take_extension_byte(self, unsigned char byte) noexcept
+    cdef int begin_chunk(self) noexcept
+    cdef Py_ssize_t take_trailer_bytes(self, const unsigned char *p, Py_ssize_t n) noexcept
+    cdef int judge_trailer_length(self, bint complete) noexcept
+    cdef int take_trailer(self, Py_ssize_t stop) noexcept
