@@ -50,6 +50,24 @@ annotate: $(VENV)/.installed ## write the annotated C of the compiled modules to
 	  $(VENV)/bin/cython -3 -I . --annotate -o build/annotate/$$module.c cyhorn/$$module.pyx || exit; \
 	done
 
+perf: build ## time parser, environ, writer and the whole cycle (pytest-benchmark)
+	$(PY) -m pytest perf --benchmark-enable --benchmark-only $(ARGS)
+
+compare: build ## measure cyhorn beside other servers: CPU per request, interleaved
+	$(PY) -m perf.compare $(ARGS)
+
+icount: build ## instructions per request (callgrind) against the committed figures
+	$(PY) -m perf.icount $(ARGS)
+
+syscalls: build ## system calls per request (strace) against what they should be
+	$(PY) -m perf.syscalls $(ARGS)
+
+regression: build ## time the tree against a base commit, both built here
+	$(PY) -m perf.regression $(ARGS)
+
+fuzz: build ## feed mutated bytes to both twins of the parser
+	$(PY) -m fuzz $(ARGS)
+
 clean: ## remove what was built (the environment stays)
 	rm -rf build dist *.egg-info cyhorn/*.so cyhorn/*.c cyhorn/*.html .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -1,0 +1,133 @@
+"""Is the tree slower than a base commit? Both are built and timed here, in turns.
+
+    python -m perf.regression [--base REVISION] [--tolerance 0.15]
+
+The base is unpacked into a temporary directory and built with the interpreter that runs
+this; the cases of the tree (``perf/test_*.py``) then time base, tree, base, tree ... Per
+case the best time of each side counts, so that what else the machine does cancels out. A
+case that seems slower by more than the tolerance is timed again before it fails the run.
+
+Without ``--base`` (or CYHORN_BASE) the base is the last commit that is four hours older
+than HEAD: what was there before the work that HEAD ends. A history without such a commit,
+or a base from before there was anything to time, is no failure: it is said, and that is all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+FOUR_HOURS = 4 * 3600
+
+#: Case → best time of one call, in seconds.
+Times = dict[str, float]
+
+
+def git(*arguments: str) -> str:
+    return subprocess.run(
+        ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+def find_base() -> str | None:
+    """The commit to compare with, or None when the history has none."""
+    made = int(git("log", "-1", "--format=%ct"))
+    return git("rev-list", "-1", "--first-parent", f"--before={made - FOUR_HOURS}", "HEAD") or None
+
+
+def unpack(revision: str, where: Path) -> None:
+    """Put the tree of `revision` into `where`, with the cases and test settings of this one."""
+    archive = subprocess.run(["git", "archive", revision], cwd=ROOT, capture_output=True, check=True).stdout
+    subprocess.run(["tar", "-xf", "-"], cwd=where, input=archive, check=True)
+    shutil.rmtree(where / "perf", ignore_errors=True)
+    shutil.copytree(ROOT / "perf", where / "perf", ignore=shutil.ignore_patterns("results", "__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", where)
+
+
+def measure(tree: Path, arguments: list[str]) -> Times:
+    """Run the cases against the package in `tree`. A case that it cannot run is left out."""
+    with tempfile.TemporaryDirectory() as directory:
+        answer = Path(directory) / "times.json"
+        command = [sys.executable, "-m", "pytest", "perf", "-q", "-p", "no:cacheprovider"]
+        command += ["--benchmark-enable", "--benchmark-only", "--benchmark-disable-gc"]
+        done = subprocess.run(
+            [*command, f"--benchmark-json={answer}", *arguments],
+            cwd=tree,
+            env={**os.environ, "PYTHONPATH": str(tree)},
+            capture_output=True,
+            text=True,
+        )
+        if not answer.exists() or not answer.stat().st_size:
+            if tree == ROOT:
+                sys.exit(done.stdout + done.stderr)
+            return {}
+        if tree == ROOT and done.returncode:
+            sys.exit(done.stdout + done.stderr)
+        cases = json.loads(answer.read_text())["benchmarks"]
+    return {case["fullname"]: case["stats"]["min"] for case in cases}
+
+
+def best(known: Times, new: Times) -> Times:
+    return {case: min(known.get(case, math.inf), new.get(case, math.inf)) for case in known | new}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m perf.regression", description=__doc__.split("\n")[0])
+    parser.add_argument("--base", default=os.environ.get("CYHORN_BASE"), help="the commit to compare with")
+    parser.add_argument("--rounds", type=int, default=3, help="turns of base and tree (default 3)")
+    parser.add_argument("--tolerance", type=float, default=0.15, help="what a case may lose (default 0.15)")
+    parser.add_argument("pytest", nargs="*", help="arguments for pytest, after --")
+    options = parser.parse_args()
+
+    base_revision = options.base or find_base()
+    if base_revision is None:
+        print("no commit is four hours older than HEAD: nothing to compare with")
+        return 0
+    print(f"base: {git('log', '-1', '--format=%h %s', base_revision)}", flush=True)
+    with tempfile.TemporaryDirectory(prefix="cyhorn-base-") as directory:
+        tree = Path(directory)
+        unpack(base_revision, tree)
+        if not list(tree.glob("cyhorn/*.pyx")):
+            print("the base has no compiled module: nothing to compare with")
+            return 0
+        build = [sys.executable, "setup.py", "--quiet", "build_ext", "--inplace"]
+        subprocess.run(build, cwd=tree, check=True)
+        base: Times = {}
+        head: Times = {}
+        for turn in range(2 * options.rounds):
+            base = best(base, measure(tree, options.pytest))
+            head = best(head, measure(ROOT, options.pytest))
+            slow = [
+                case
+                for case in base.keys() & head.keys()
+                if head[case] > base[case] * (1 + options.tolerance)
+            ]
+            if turn + 1 >= options.rounds and not slow:
+                break
+
+    both = sorted(base.keys() & head.keys())
+    print(f"{'case':<72} {'base µs':>10} {'tree µs':>10} {'ratio':>7}")
+    for case in both:
+        ratio = head[case] / base[case]
+        mark = "  slower" if case in slow else ""
+        print(f"{case:<72} {base[case] * 1e6:>10.3f} {head[case] * 1e6:>10.3f} {ratio:>7.3f}{mark}")
+    if both:
+        mean = math.exp(sum(math.log(head[case] / base[case]) for case in both) / len(both))
+        print(f"{len(both)} cases, geometric mean {mean:.3f}; {len(head) - len(both)} new")
+    else:
+        print("the base runs none of the cases: nothing to compare with")
+    if slow:
+        print(f"slower than the base by more than {options.tolerance:.0%}: {', '.join(sorted(slow))}")
+    return 1 if slow else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
