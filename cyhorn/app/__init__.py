@@ -1,1 +1,1 @@
-""""""
+"""The embedding API: `base` for custom applications, `wsgiapp` for the command line."""

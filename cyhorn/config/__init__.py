@@ -1,1 +1,8 @@
-""""""
+"""Settings: the table of rows, the `Config` that holds values, and where values come from.
+
+``row`` says what a row is, ``rows_*`` are the rows, ``settings`` is the table,
+``validators`` the kinds of value, ``config`` holds values and remembers where
+each came from, ``arguments`` is the command line, ``load`` reads files and the
+environment, ``classes`` finds worker and logger classes by name, ``document``
+writes docs/settings.md.
+"""

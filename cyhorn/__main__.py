@@ -1,0 +1,5 @@
+"""``python -m cyhorn``."""
+
+from cyhorn.cli import main
+
+main()

@@ -1,0 +1,298 @@
+"""What an application has to do with the server: its settings, and loading it.
+
+`BaseApplication` is for embedding: a subclass implements `load_config` (calls of
+``self.cfg.set``) and `load` (returns the WSGI callable), and `run` serves it.
+`Application` adds the command line, the environment and config files.
+
+``self.cfg`` is always a whole configuration. `reload` builds a new one and takes
+it only when all of it is good; otherwise the object is as it was before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from cyhorn.config import load as sources
+from cyhorn.config.config import APPLICATION, Config
+from cyhorn.config.validators import working_directory
+from cyhorn.errors import EXIT_CONFIG, EXIT_OK, AppImportError, ConfigError, CyhornError
+
+if TYPE_CHECKING:
+    from cyhorn.arbiter import Arbiter
+
+
+def fail(problem: object, exit_status: int = EXIT_CONFIG) -> NoReturn:
+    """End the process with one line on standard error."""
+    sys.stdout.flush()
+    print(f"Error: {problem}", file=sys.stderr, flush=True)
+    raise SystemExit(exit_status)
+
+
+class BaseApplication:
+    """The embedding API.
+
+    ``cfg`` is the configuration, ``callable`` the loaded application or None,
+    ``logger`` the error log once the server runs.
+    """
+
+    cfg: Config
+
+    def __init__(self, usage: str | None = None, prog: str | None = None) -> None:
+        self.usage = usage
+        self.prog = prog
+        self.callable: Callable[..., Any] | None = None
+        self.logger: Any = None
+        #: Where relative names of files and directories count from, also after a chdir.
+        self.start_directory = working_directory()
+        self._reloading = False
+        self.do_load_config()
+
+    # -- configuration
+
+    def do_load_config(self) -> None:
+        """Load the configuration, or end the process with one line (exit status 1)."""
+        try:
+            self._build_config(dict(os.environ))
+        except (CyhornError, AttributeError, TypeError, ValueError, RuntimeError, OSError) as problem:
+            fail(problem)
+
+    def _build_config(self, environ: Mapping[str, str]) -> None:
+        self.cfg = Config(self.usage, self.prog)
+        self.cfg.env_orig = dict(environ)
+        self.load_default_config()
+        self.load_config()
+        self.cfg.validate()
+
+    def load_default_config(self) -> None:
+        """Fill in what the environment says: PORT, WEB_CONCURRENCY and others."""
+        sources.apply_environment(self.cfg, self.cfg.env_orig)
+
+    def load_config(self) -> None:
+        """Set what the application wants by ``self.cfg.set(name, value)``."""
+        raise NotImplementedError
+
+    def init(
+        self, parser: argparse.ArgumentParser, opts: argparse.Namespace, args: list[str]
+    ) -> Mapping[str, Any] | None:
+        """What an `Application` makes of the command line; settings of its own may be returned."""
+        raise NotImplementedError
+
+    def reload(self) -> None:
+        """Load the configuration anew.
+
+        Raises ConfigError when it is wrong, and then nothing has changed. The
+        application itself is loaded anew when it is next asked for.
+        """
+        before, directory = dict(vars(self)), os.getcwd()
+        try:
+            with contextlib.suppress(OSError):
+                os.chdir(self.start_directory)
+            self._reloading = True
+            self._build_config(self._environment_without_raw_env())
+        except BaseException as problem:
+            vars(self).clear()
+            vars(self).update(before)
+            with contextlib.suppress(OSError):
+                os.chdir(directory)
+            if isinstance(problem, ConfigError | KeyboardInterrupt):
+                raise
+            if isinstance(problem, SystemExit):
+                raise ConfigError(f"the configuration ends the process with {problem.code!r}") from problem
+            words = f"{type(problem).__name__}: {problem}"
+            raise ConfigError(f"the configuration does not load: {words}") from problem
+        self._reloading = False
+        self.callable = None
+        if self.logger is not None:
+            self.announce(self.logger)
+        if self.cfg.spew:
+            from cyhorn.app import spew
+
+            spew.install()
+
+    def _environment_without_raw_env(self) -> dict[str, str]:
+        """The environment as it was before raw_env of the present configuration."""
+        environ = dict(os.environ)
+        for name in self.cfg.env:
+            environ.pop(name, None)
+            if name in self.cfg.env_orig:
+                environ[name] = self.cfg.env_orig[name]
+        return environ
+
+    def announce(self, log: Any) -> None:
+        """Say what the configuration has to say in the error log."""
+        for line in self.cfg.notices:
+            log.info(line)
+        for line in self.cfg.warnings():
+            log.warning(line)
+
+    # -- the application
+
+    def load(self) -> Callable[..., Any]:
+        """Return the WSGI callable."""
+        raise NotImplementedError
+
+    def wsgi(self) -> Callable[..., Any]:
+        """The WSGI callable, loaded once."""
+        if self.callable is None:
+            self.callable = self.load()
+        return self.callable
+
+    def chdir(self) -> None:
+        """Go to the directory of the setting chdir and put it in sys.path."""
+        os.chdir(self.cfg.chdir)
+        if self.cfg.chdir not in sys.path:
+            sys.path.insert(0, self.cfg.chdir)
+
+    def run(self) -> None:
+        """Serve until told to stop. Ends the process with one line where the start is impossible."""
+        from cyhorn.arbiter import Arbiter
+
+        try:
+            arbiter: Arbiter = Arbiter(self)
+            self.logger = arbiter.log
+            self.announce(self.logger)
+            arbiter.run()
+        except (CyhornError, RuntimeError) as problem:
+            # An application that --preload cannot load ends in 1 too, as in Gunicorn.
+            fail(problem)
+
+
+class Application(BaseApplication):
+    """A `BaseApplication` that reads the command line, the environment and config files.
+
+    `argv` are the arguments without the program's name; None is this process's.
+    """
+
+    def __init__(
+        self, usage: str | None = None, prog: str | None = None, argv: Sequence[str] | None = None
+    ) -> None:
+        self.argv = None if argv is None else list(argv)
+        super().__init__(usage, prog)
+
+    # -- configuration
+
+    def load_config(self) -> None:
+        """Fill ``self.cfg`` from all sources, in the order of precedence."""
+        parser = self.cfg.parser()
+        options = parser.parse_args(self.argv)
+        own = self.init(parser, options, options.args)
+
+        # Names of config files count from the directory of the start.
+        self.chdir()
+
+        for name, value in (own or {}).items():
+            self.cfg.set(name.lower(), value)
+
+        environment_parser = self.cfg.parser()
+        variable = self.cfg.arguments_variable()
+        environment_parser.source = variable or ""  # type: ignore[attr-defined]
+        environment_options = environment_parser.parse_args(self.cfg.get_cmd_args_from_env())
+
+        location = options.config or environment_options.config
+        if location:
+            self.load_config_from_file(location)
+        else:
+            self._load_default_file()
+        if variable:
+            sources.apply_options(self.cfg, environment_options, variable)
+        sources.apply_options(self.cfg, options)
+
+        self.chdir()
+
+    def _load_default_file(self) -> None:
+        path = sources.discover(".")
+        if path is None:
+            return
+        self.load_config_from_file(path)
+        self.cfg.set("config", path, "found in the directory of the start")
+        if os.path.basename(path) != sources.DEFAULT_FILES[0]:
+            self.cfg.notices.append(f"Using {path}, as there is no ./{sources.DEFAULT_FILES[0]}")
+
+    def load_config_from_module_name_or_filename(self, location: str) -> dict[str, Any]:
+        """Run the config file PATH, file:PATH or python:MODULE and take its settings.
+
+        Returns its names and values. Raises ConfigError.
+        """
+        file = sources.read_config(location, fresh=self._reloading)
+        if not location.startswith("python:") and os.path.splitext(location)[1] not in (".py", ".pyc"):
+            self.cfg.warn(f"config file {location}: read as Python, though its name does not end in .py")
+        file.apply(self.cfg)
+        return file.values
+
+    def load_config_from_file(self, filename: str) -> dict[str, Any]:
+        """The same as `load_config_from_module_name_or_filename`."""
+        return self.load_config_from_module_name_or_filename(location=filename)
+
+    def get_config_from_filename(self, filename: str) -> dict[str, Any]:
+        """The names and values of a config file, without taking its settings."""
+        return sources.read_file(filename).values
+
+    def get_config_from_module_name(self, module_name: str) -> dict[str, Any]:
+        """The names and values of a config module, without taking its settings."""
+        return sources.read_module(module_name).values
+
+    # -- running
+
+    def set_python_path(self) -> None:
+        """Put the directories of the setting pythonpath in front of sys.path."""
+        for path in reversed((self.cfg.pythonpath or "").split(",")):
+            if path.strip() and (absolute := os.path.abspath(path.strip())) not in sys.path:
+                sys.path.insert(0, absolute)
+
+    def reload(self) -> None:
+        super().reload()
+        self.set_python_path()
+
+    def run(self) -> None:
+        """Do what the settings ask for: print and check, or serve."""
+        self.set_python_path()
+        if self.cfg.print_config:
+            print(self.cfg, flush=True)
+        if self.cfg.print_config or self.cfg.check_config:
+            raise SystemExit(self.check())
+        if self.cfg.spew:
+            from cyhorn.app import spew
+
+            spew.install()
+        if self.cfg.daemon:
+            from cyhorn.process.daemon import daemonize
+
+            if os.environ.get("NOTIFY_SOCKET"):
+                print("Warning: systemd's Type=notify cannot follow a daemon", file=sys.stderr, flush=True)
+            daemonize(self.cfg.enable_stdio_inheritance)
+        super().run()
+
+    def check(self) -> int:
+        """Check classes and the application beyond what loading the configuration did.
+
+        Prints a line for each problem and for each warning. Returns the exit status.
+        """
+        problems: list[str] = []
+        for name in ("worker_class", "logger_class"):
+            try:
+                getattr(self.cfg, name)
+            except ConfigError as problem:
+                problems.append(str(problem))
+        os.environ.update(self.cfg.env)
+        try:
+            self.load()
+        except AppImportError as problem:
+            problems.append(str(problem))
+        except Exception:
+            traceback.print_exc()
+            problems.append("the application does not load")
+        for line in self.cfg.warnings():
+            print(f"Warning: {line}", file=sys.stderr)
+        for line in problems:
+            print(f"Error: {line}", file=sys.stderr)
+        sys.stderr.flush()
+        return EXIT_CONFIG if problems else EXIT_OK
+
+
+__all__ = ["APPLICATION", "Application", "BaseApplication", "fail"]

@@ -1,0 +1,149 @@
+"""Worker and logger classes by name.
+
+A name is a class itself, a short name, a dotted path, ``egg:DIST#NAME``, or an
+entry point of the groups ``cyhorn.workers`` and ``gunicorn.workers`` (loggers:
+the same with ``loggers``). Modules are imported only when a class is asked for.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import inspect
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any
+
+from cyhorn.errors import ConfigError
+
+LOGGER = "cyhorn.log.logger.Logger"
+STATSD = "cyhorn.log.statsd.Statsd"
+THREADED = "gthread"
+
+#: Gunicorn's paths, as they stand in config files, → cyhorn's class or short name.
+GUNICORN_PATHS = {
+    "gunicorn.glogging.Logger": LOGGER,
+    "gunicorn.instrument.statsd.Statsd": STATSD,
+    "gunicorn.workers.sync.SyncWorker": "sync",
+    "gunicorn.workers.gthread.ThreadWorker": "gthread",
+    "gunicorn.workers.ggevent.GeventWorker": "gevent",
+    "gunicorn.workers.ggevent.GeventPyWSGIWorker": "gevent_pywsgi",
+    "gunicorn.workers.geventlet.EventletWorker": "eventlet",
+    "gunicorn.workers.gtornado.TornadoWorker": "tornado",
+    "gunicorn.workers.gasgi.ASGIWorker": "asgi",
+}
+
+#: Gunicorn's workers that cyhorn does not have, and will not: why, and what instead.
+REFUSED = {
+    "eventlet": "eventlet is retired by its own authors, and Gunicorn has dropped it; use gevent or gthread",
+    "tornado": "Tornado applications run in Tornado's own server; for WSGI use sync or gthread",
+    "asgi": "cyhorn serves WSGI, not ASGI; use an ASGI server such as uvicorn or hypercorn",
+}
+
+#: Gunicorn's workers that cyhorn is going to have. Where the module is missing, this is said.
+PROMISED = ("gthread", "gevent", "gevent_wsgi", "gevent_pywsgi")
+
+
+@dataclass(frozen=True)
+class ClassFamily:
+    """What is looked for: a setting, the default, and the groups of entry points."""
+
+    setting: str
+    default: str
+    groups: tuple[str, ...]
+
+    def aliases(self) -> dict[str, str]:
+        """Short name → dotted path."""
+        if self.setting != "worker_class":
+            return {"simple": LOGGER}
+        # By name: the configuration knows no worker module.
+        table: dict[str, str] = importlib.import_module("cyhorn.workers").SUPPORTED_WORKERS
+        return table
+
+    def resolve(self, name: str) -> str | metadata.EntryPoint:
+        """The dotted path or entry point that `name` stands for. Imports no class. Raises ConfigError."""
+        name = name.lstrip("#")
+        if name.startswith("egg:"):
+            distribution, _, entry = name[len("egg:") :].partition("#")
+            if distribution not in ("cyhorn", "gunicorn"):
+                return self._of_distribution(name, distribution, entry or self.default)
+            name = entry or self.default
+        name = GUNICORN_PATHS.get(name, name)
+        if "." in name:
+            return name
+        aliases = self.aliases()
+        if name in REFUSED and self.setting == "worker_class":
+            raise ConfigError(f"{self.setting} = {name!r} is not served: {REFUSED[name]}")
+        ready = {alias: path for alias, path in aliases.items() if alias not in PROMISED or _exists(path)}
+        if name in ready:
+            return ready[name]
+        for group in self.groups:
+            for found in metadata.entry_points(group=group, name=name):
+                return found
+        if self.setting == "worker_class" and name in PROMISED:
+            raise ConfigError(
+                f"{self.setting} = {name!r} is not available in this version of cyhorn yet;"
+                " use sync with threads = 1"
+            )
+        known = [*ready, *self._entry_names()]
+        near = difflib.get_close_matches(name, known, n=1)
+        raise ConfigError(
+            f"{self.setting} = {name!r} is unknown: use {', '.join(dict.fromkeys(known))} or a dotted path"
+            + (f"; did you mean {near[0]}?" if near else "")
+        )
+
+    def load(self, name: Any) -> Any:
+        """The class that `name` stands for. Raises ConfigError."""
+        if inspect.isclass(name):
+            return name
+        found = self.resolve(name)
+        if isinstance(found, metadata.EntryPoint):
+            try:
+                return found.load()
+            except Exception as cause:
+                raise ConfigError(
+                    f"{self.setting} = {name!r}: entry point {found.value} does not load: {cause!r}"
+                ) from cause
+        module_name, _, attribute = found.rpartition(".")
+        try:
+            module = importlib.import_module(module_name)
+        except Exception as cause:
+            raise ConfigError(
+                f"{self.setting} = {name!r}: module {module_name!r} does not import: {cause!r}"
+            ) from cause
+        if not hasattr(module, attribute):
+            near = difflib.get_close_matches(attribute, dir(module), n=1)
+            raise ConfigError(
+                f"{self.setting} = {name!r}: module {module_name!r} has no {attribute!r}"
+                + (f"; did you mean {near[0]}?" if near else "")
+            )
+        return getattr(module, attribute)
+
+    def _of_distribution(self, name: str, distribution: str, entry: str) -> metadata.EntryPoint:
+        try:
+            entries = metadata.distribution(distribution).entry_points
+        except metadata.PackageNotFoundError:
+            raise ConfigError(f"{self.setting} = {name!r}: {distribution!r} is not installed") from None
+        for group in self.groups:
+            for found in entries.select(group=group, name=entry):
+                return found
+        raise ConfigError(
+            f"{self.setting} = {name!r}: {distribution!r} has no entry point {entry!r}"
+            f" in {' or '.join(self.groups)}"
+        )
+
+    def _entry_names(self) -> list[str]:
+        return [found.name for group in self.groups for found in metadata.entry_points(group=group)]
+
+
+def _exists(path: str) -> bool:
+    """Whether the module of a dotted path is there; nothing but its packages is imported."""
+    try:
+        return importlib.util.find_spec(path.rpartition(".")[0]) is not None
+    except ImportError:
+        return False
+
+
+WORKERS = ClassFamily("worker_class", "sync", ("cyhorn.workers", "gunicorn.workers"))
+LOGGERS = ClassFamily("logger_class", LOGGER, ("cyhorn.loggers", "gunicorn.loggers"))

@@ -1,0 +1,69 @@
+"""What one row of the settings table says.
+
+A row is data: it holds no value and does nothing. `Kind` is the type of a
+setting: how a value is converted, and in words what is allowed, for errors and
+for the manual.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+class Refused(ValueError):
+    """A value is not allowed; the text says why, where `Kind.allowed` alone would not."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A type of value.
+
+    `allowed` completes the sentence "use …". `convert` returns the value as the
+    server uses it and raises TypeError, ValueError or `Refused`. `read` is applied
+    to the text of a flag first.
+    """
+
+    allowed: str
+    convert: Callable[[Any], Any]
+    read: Callable[[str], Any] = str
+
+    def __call__(self, value: Any) -> Any:
+        return self.convert(value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One setting.
+
+    ``scope`` is W (every worker), P (workers with threads or many connections),
+    X (Gunicorn's settings for what cyhorn does not serve) or N (new in cyhorn).
+    ``flags`` are the command line's spellings and ``no_flags`` those that store
+    False. ``env`` is a variable that replaces the default, ``read_env`` what makes a
+    value of its text. ``default_text`` stands in the manual where the default
+    depends on the machine. ``pending`` is said at start when the setting is
+    used: what it asks for and does not get.
+    """
+
+    name: str
+    section: str
+    kind: Kind
+    meaning: str
+    default: Any = None
+    scope: str = "W"
+    flags: tuple[str, ...] = ()
+    no_flags: tuple[str, ...] = ()
+    metavar: str | None = None
+    action: str = "store"
+    nargs: str | None = None
+    const: Any = None
+    env: str | None = None
+    read_env: Callable[[str], Any] | None = None
+    default_text: str = ""
+    pending: str = ""
+
+    @property
+    def short(self) -> str:
+        """The first sentence of the meaning."""
+        return self.meaning.split(". ")[0].rstrip(".") + "."

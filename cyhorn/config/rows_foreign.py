@@ -1,0 +1,242 @@
+"""Rows: Gunicorn's settings for what cyhorn does not serve.
+
+They are checked like all others, and when one is used a line at start says what
+is not served.
+"""
+
+from __future__ import annotations
+
+from cyhorn.config import validators as v
+from cyhorn.config.row import Kind, Row
+
+NO_UWSGI = "the uWSGI protocol is not served; cyhorn speaks HTTP"
+NO_HTTP2 = "HTTP/2 is not served; let the proxy in front speak it"
+NO_ASGI = "ASGI applications and WebSockets are not served; cyhorn serves WSGI"
+NO_DIRTY = "dirty workers are not served"
+
+
+def _row(
+    name: str,
+    section: str,
+    kind: Kind,
+    default: object,
+    pending: str,
+    flag: str | None,
+    meaning: str,
+    action: str = "store",
+) -> Row:
+    return Row(
+        name=name,
+        section=section,
+        kind=kind,
+        default=default,
+        scope="X",
+        flags=(flag,) if flag else (),
+        metavar="VALUE" if flag else None,
+        action=action,
+        pending=pending,
+        meaning=meaning,
+    )
+
+
+ROWS = (
+    _row(
+        "protocol",
+        "Server Mechanics",
+        v.choice("http", "uwsgi"),
+        "http",
+        NO_UWSGI,
+        "--protocol",
+        "The protocol spoken to clients. Only http is served.",
+    ),
+    _row(
+        "uwsgi_allow_ips",
+        "Server Mechanics",
+        v.ADDRESSES,
+        "127.0.0.1,::1",
+        NO_UWSGI,
+        "--uwsgi-allow-from",
+        "The peers that may speak the uWSGI protocol.",
+    ),
+    _row(
+        "root_path",
+        "Server Mechanics",
+        v.STRING,
+        "",
+        "it is for ASGI applications; the variable SCRIPT_NAME is a WSGI application's prefix",
+        "--root-path",
+        "The path under which an ASGI application is mounted.",
+    ),
+    _row(
+        "http_protocols",
+        "HTTP/2",
+        v.words("h1", "h2"),
+        "h1",
+        NO_HTTP2,
+        "--http-protocols",
+        "The versions of HTTP.",
+    ),
+    _row(
+        "http2_cleartext",
+        "HTTP/2",
+        v.HTTP2_CLEARTEXT,
+        "off",
+        NO_HTTP2,
+        "--http2-cleartext",
+        "How HTTP/2 without TLS begins.",
+    ),
+    _row(
+        "http2_max_concurrent_streams",
+        "HTTP/2",
+        v.COUNT,
+        100,
+        NO_HTTP2,
+        "--http2-max-concurrent-streams",
+        "The most streams on an HTTP/2 connection.",
+    ),
+    _row(
+        "http2_initial_window_size",
+        "HTTP/2",
+        v.between(0, 2**31 - 1),
+        65535,
+        NO_HTTP2,
+        "--http2-initial-window-size",
+        "The first flow-control window of an HTTP/2 stream.",
+    ),
+    _row(
+        "http2_max_frame_size",
+        "HTTP/2",
+        v.between(2**14, 2**24 - 1),
+        16384,
+        NO_HTTP2,
+        "--http2-max-frame-size",
+        "The longest HTTP/2 frame.",
+    ),
+    _row(
+        "http2_max_header_list_size",
+        "HTTP/2",
+        v.POS_INT,
+        65536,
+        NO_HTTP2,
+        "--http2-max-header-list-size",
+        "The longest list of header fields of an HTTP/2 request.",
+    ),
+    _row(
+        "asgi_loop",
+        "Worker Processes",
+        v.choice("auto", "asyncio", "uvloop"),
+        "auto",
+        NO_ASGI,
+        "--asgi-loop",
+        "The event loop of ASGI workers.",
+    ),
+    _row(
+        "asgi_lifespan",
+        "Worker Processes",
+        v.choice("auto", "on", "off"),
+        "auto",
+        NO_ASGI,
+        "--asgi-lifespan",
+        "Whether ASGI workers speak the lifespan protocol.",
+    ),
+    _row(
+        "asgi_disconnect_grace_period",
+        "Worker Processes",
+        v.POS_INT,
+        3,
+        NO_ASGI,
+        "--asgi-disconnect-grace-period",
+        "How many seconds an ASGI application goes on after its client has gone.",
+    ),
+    _row(
+        "websocket_max_message_size",
+        "Worker Processes",
+        v.POS_INT,
+        16777216,
+        NO_ASGI,
+        "--websocket-max-message-size",
+        "The longest WebSocket message.",
+    ),
+    _row(
+        "dirty_apps",
+        "Dirty Arbiters",
+        v.LIST,
+        [],
+        NO_DIRTY,
+        "--dirty-app",
+        "The applications of dirty workers.",
+        "append",
+    ),
+    _row(
+        "dirty_workers",
+        "Dirty Arbiters",
+        v.POS_INT,
+        0,
+        NO_DIRTY,
+        "--dirty-workers",
+        "How many dirty workers run.",
+    ),
+    _row(
+        "dirty_timeout",
+        "Dirty Arbiters",
+        v.POS_INT,
+        300,
+        NO_DIRTY,
+        "--dirty-timeout",
+        "How many seconds a dirty task may take.",
+    ),
+    _row(
+        "dirty_threads",
+        "Dirty Arbiters",
+        v.POS_INT,
+        1,
+        NO_DIRTY,
+        "--dirty-threads",
+        "Threads per dirty worker.",
+    ),
+    _row(
+        "dirty_graceful_timeout",
+        "Dirty Arbiters",
+        v.POS_INT,
+        30,
+        NO_DIRTY,
+        "--dirty-graceful-timeout",
+        "How many seconds dirty workers get to stop.",
+    ),
+    _row(
+        "on_dirty_starting",
+        "Dirty Arbiter Hooks",
+        v.hook("arbiter"),
+        None,
+        NO_DIRTY,
+        None,
+        "Called when the dirty arbiter starts.",
+    ),
+    _row(
+        "dirty_post_fork",
+        "Dirty Arbiter Hooks",
+        v.hook("arbiter", "worker"),
+        None,
+        NO_DIRTY,
+        None,
+        "Called in a dirty worker after the fork.",
+    ),
+    _row(
+        "dirty_worker_init",
+        "Dirty Arbiter Hooks",
+        v.hook("worker"),
+        None,
+        NO_DIRTY,
+        None,
+        "Called in a dirty worker when it has loaded its applications.",
+    ),
+    _row(
+        "dirty_worker_exit",
+        "Dirty Arbiter Hooks",
+        v.hook("arbiter", "worker"),
+        None,
+        NO_DIRTY,
+        None,
+        "Called when a dirty worker has ended.",
+    ),
+)
