@@ -39,7 +39,7 @@ browser: build ## drive the Django example in headless Chromium (needs chromium)
 lint: $(VENV)/.installed ## ruff, mypy --strict, cython-lint
 	$(VENV)/bin/ruff check $(wildcard $(SOURCE))
 	$(VENV)/bin/mypy
-	$(VENV)/bin/cython-lint $(wildcard cyhorn/*.pyx cyhorn/*.pxd)
+	PATH="$(abspath $(VENV))/bin:$$PATH" cython-lint $(wildcard cyhorn/*.pyx cyhorn/*.pxd)
 
 format: $(VENV)/.installed ## let ruff put imports in order and fix what it can
 	$(VENV)/bin/ruff check --fix $(wildcard $(SOURCE))
