@@ -68,6 +68,10 @@ regression: build ## time the tree against a base commit, both built here
 fuzz: build ## feed mutated bytes to both twins of the parser
 	$(PY) -m fuzz $(ARGS)
 
+docs: $(VENV)/.installed ## write the manual to docs/_build (installs Sphinx)
+	CYHORN_BUILD=pure $(PY) -m pip install --quiet --no-build-isolation --editable '.[docs]'
+	$(PY) -m sphinx -W --keep-going -b html docs docs/_build
+
 clean: ## remove what was built (the environment stays)
 	rm -rf build dist *.egg-info cyhorn/*.so cyhorn/*.c cyhorn/*.html .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
