@@ -1,6 +1,7 @@
 """Who may import whom: the layers of DESIGN.md section 3, read off the syntax trees.
 
-``errors, grammar <- parser, writer <- wsgi, environ <- loop <- workers <- arbiter <- app <- cli``;
+``errors, grammar <- parser, writer <- wsgi, environ <- loop <- workers <- master <- arbiter <- app <-
+cli``;
 net, process and log are leaf services; config holds values. Imports inside functions
 count, those under ``if TYPE_CHECKING`` do not: they make nothing run.
 """
@@ -30,10 +31,11 @@ LAYERS = {
     "wsgi": 2,
     "loop": 3,
     "workers": 4,
-    "arbiter": 5,
-    "app": 6,
-    "cli": 7,
-    "__main__": 8,
+    "master": 5,
+    "arbiter": 6,
+    "app": 7,
+    "cli": 8,
+    "__main__": 9,
 }
 #: Leaf services use nothing of the house but what is listed.
 LEAVES = {
