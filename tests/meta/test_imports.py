@@ -1,9 +1,8 @@
 """Who may import whom: the layers of DESIGN.md section 3, read off the syntax trees.
 
-``errors, grammar <- parser, writer <- wsgi, environ <- loop <- workers <- master <- arbiter <- app <-
-cli``;
-net, process and log are leaf services; config holds values. Imports inside functions
-count, those under ``if TYPE_CHECKING`` do not: they make nothing run.
+``errors, grammar <- parser, writer <- wsgi, environ <- loop <- workers <- master <- arbiter
+<- app <- cli``; net, process and log are leaf services; config holds values. Imports
+inside functions count, those under ``if TYPE_CHECKING`` do not: they make nothing run.
 """
 
 from __future__ import annotations
