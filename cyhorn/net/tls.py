@@ -6,7 +6,7 @@ so that a TLS connection waits in the same loop as any other.
 
 States of a channel: handshake → open → ended (the peer's close_notify, or its end of
 stream, was read: `eof`) or failed (`TLSError` was raised, and every later read or write
-raises it again). The handshake needs no call of its own: `read` and `write` drive it. Output may be
+raises it again). The handshake needs no call of its own: `read` drives it. Output may be
 pending after any call, also after one that raised: it then holds the alert that tells the
 peer why.
 """
@@ -181,7 +181,17 @@ class TLSChannel:
     otherwise it is a TLSError.
     """
 
-    __slots__ = ("_failure", "_incoming", "_object", "_outgoing", "_ragged", "_started", "_unsent", "eof")
+    __slots__ = (
+        "_failure",
+        "_incoming",
+        "_object",
+        "_outgoing",
+        "_ragged",
+        "_started",
+        "_unsent",
+        "eof",
+        "handshake_done",
+    )
 
     def __init__(self, context: ssl.SSLContext, *, suppress_ragged_eofs: bool = True) -> None:
         self._incoming = ssl.MemoryBIO()
@@ -193,6 +203,8 @@ class TLSChannel:
         self._failure: TLSError | None = None
         #: Whether the peer will send no more plaintext.
         self.eof = False
+        #: Whether the handshake is over; stays true when the stream breaks later.
+        self.handshake_done = False
 
     # From and to the socket
 
@@ -239,18 +251,20 @@ class TLSChannel:
                 if not chunk:  # close_notify
                     self.eof = True
                     break
+                self.handshake_done = True
                 chunks.append(chunk)
                 size += len(chunk)
                 # To ask OpenSSL in vain costs an exception.
                 if not tls.pending() and not self._incoming.pending and not self._incoming.eof:
                     break
         except ssl.SSLWantReadError:
-            pass
+            # The version is known when the handshake is over.
+            self.handshake_done = self.handshake_done or tls.version() is not None
         except ssl.SSLZeroReturnError:
             self.eof = True
         except ssl.SSLError as error:
             self._end(error, bool(chunks))
-        if self._unsent and self._failure is None:
+        if self._unsent and self.handshake_done and self._failure is None:
             self.write(b"")
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
@@ -262,21 +276,18 @@ class TLSChannel:
         """
         if self._failure is not None:
             raise self._failure
-        unsent = self._unsent
-        if unsent or not self.handshake_done:
-            unsent += plaintext
-            plaintext = unsent
-        if not plaintext:
+        if self._unsent or not self.handshake_done:
+            self._unsent += plaintext
+            plaintext = self._unsent
+        if not plaintext or not self.handshake_done:
             return
         try:
-            # A memory BIO takes everything, so this writes all or wants the handshake.
+            # A memory BIO takes everything, so this writes all.
             self._object.write(plaintext)
-        except ssl.SSLWantReadError:
-            return
         except ssl.SSLError as error:
             self._failure = TLSError(self._words(error))
             raise self._failure from error
-        unsent.clear()
+        self._unsent = bytearray()
 
     def shutdown(self) -> None:
         """Put close_notify into the pending output. Does not wait for the peer's; never raises."""
@@ -309,10 +320,6 @@ class TLSChannel:
         return f"{place}: {_reason(error)}"
 
     # What is known of the peer
-
-    @property
-    def handshake_done(self) -> bool:
-        return self._object.version() is not None
 
     @property
     def version(self) -> str | None:

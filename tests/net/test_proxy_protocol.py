@@ -23,7 +23,11 @@ def v1(header: ProxyHeader) -> bytes:
 
 
 def v2(block: bytes = b"", command: int = 0x21, transport: int = 0x00, length: int | None = None) -> bytes:
-    return V2_SIGNATURE + struct.pack(">BBH", command, transport, len(block) if length is None else length) + block
+    return (
+        V2_SIGNATURE
+        + struct.pack(">BBH", command, transport, len(block) if length is None else length)
+        + block
+    )
 
 
 def v2_of(header: ProxyHeader, tlvs: bytes = b"") -> bytes:
@@ -75,7 +79,9 @@ def test_a_mode_reads_only_its_own_version(name):
 
 
 @pytest.mark.parametrize("mode", ["v1", "v2", "auto"])
-@pytest.mark.parametrize("data", [b"G", b"GET", REQUEST, b"POST / HTTP/1.1", b"\r\nGET / HTTP/1.1", b"\n", b"proxy "])
+@pytest.mark.parametrize(
+    "data", [b"G", b"GET", REQUEST, b"POST / HTTP/1.1", b"\r\nGET / HTTP/1.1", b"\n", b"proxy "]
+)
 def test_http_is_recognised_as_soon_as_it_can_be(mode, data):
     if data == b"POST / HTTP/1.1" and mode != "v2":
         assert parse(b"P", mode) is None
@@ -233,7 +239,10 @@ def test_what_is_written_is_read(addresses, ports, tlvs, version, rest, data):
         assert parse(written[:cut], mode) is None
 
 
-@given(start=st.sampled_from([b"", b"PROXY ", b"PROXY TCP4 ", V2_SIGNATURE, V2_SIGNATURE + b"\x21"]), junk=st.binary())
+@given(
+    start=st.sampled_from([b"", b"PROXY ", b"PROXY TCP4 ", V2_SIGNATURE, V2_SIGNATURE + b"\x21"]),
+    junk=st.binary(),
+)
 def test_no_input_does_more_than_decide_or_refuse(start, junk):
     data = start + junk
     try:
