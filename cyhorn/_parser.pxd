@@ -1,5 +1,7 @@
 # The compiled parser's types, for the other compiled modules.
 
+cimport cython
+
 cdef struct Span:
     # A piece of the head: offset from the head's first byte, and length, in bytes.
     unsigned int start
@@ -20,6 +22,7 @@ cdef struct Field:
     short known           # position in grammar.KNOWN_FIELDS, -1 for a stranger
     unsigned char flags
 
+@cython.final
 cdef class RequestParser:
     # Limits and switches, set once. 0 is "no limit of its own" for the sizes.
     cdef readonly Py_ssize_t limit_request_line
@@ -82,6 +85,7 @@ cdef class RequestParser:
     cdef int judge_transfer_encoding(self, const unsigned char *p) noexcept
     cdef int grow_fields(self) noexcept
 
+@cython.final
 cdef class RequestHead:
     # The same head as Python objects; see _parser_py.RequestHead.
     cdef public object size
@@ -108,6 +112,7 @@ cdef enum ChunkEvent:
     CHUNK_DATA = 1        # `data`, `length` hold a piece of the body
     CHUNK_END = 2         # the body and its trailers are complete
 
+@cython.final
 cdef class ChunkedDecoder:
     cdef readonly long long limit_request_body   # bytes; 0: no limit
     cdef readonly Py_ssize_t limit_request_fields

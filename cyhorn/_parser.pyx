@@ -11,6 +11,7 @@ LF stops every loop over characters (neither is in any class of `CLASS`) and no 
 test for the end of the buffer.
 """
 
+cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.unicode cimport PyUnicode_DecodeLatin1
@@ -122,7 +123,7 @@ cdef int E_INTERNAL = Code.INTERNAL
 
 cdef enum HeadState:
     # Below zero the parser has failed: -Code.
-    READY = 0             # the request line is read next
+    READY = 0             # a request line is read next
     IN_FIELDS = 1
     FOUND = 2
 
@@ -146,6 +147,11 @@ cdef enum ChunkState:
     DATA_LF = 15
     TRAILERS = 16
     DONE = 17
+
+# Room for fields: at first, and at most when a parser rests between two heads.
+cdef enum:
+    FIELDS_FIRST = 16
+    FIELDS_KEPT = 1024
 
 cdef enum:
     HTAB = 0x09
@@ -477,6 +483,7 @@ cdef unsigned int read_connection(const unsigned char *p, Py_ssize_t length) noe
 
 # -- the head -----------------------------------------------------------------------------------
 
+@cython.final
 cdef class RequestHead:
     """One request's head, as `RequestParser.parse` found it; see `_parser_py.RequestHead`."""
 
@@ -484,6 +491,7 @@ cdef class RequestHead:
         return f"<RequestHead {self.method} {self.target} {self.size} bytes>"
 
 
+@cython.final
 cdef class RequestParser:
     """Reads request heads (9112 2 to 6), strictly unless a switch relaxes a rule.
 
@@ -507,7 +515,6 @@ cdef class RequestParser:
     ):
         if limit_request_line < 0 or limit_request_fields < 0 or limit_request_field_size < 0:
             raise ValueError("a limit is negative")
-        # No line is longer than a head, so that sums with a limit cannot overflow.
         self.limit_request_line = limit_request_line
         self.limit_request_fields = limit_request_fields
         self.limit_request_field_size = limit_request_field_size
@@ -525,6 +532,10 @@ cdef class RequestParser:
 
     cpdef void reset(self) noexcept:
         """Forget the head that was begun, and the error."""
+        if self.field_capacity > FIELDS_KEPT:
+            free(self.fields)
+            self.fields = NULL
+            self.field_capacity = 0
         self.state = READY
         self.scanned = 0
         self.line_start = 0
@@ -551,7 +562,7 @@ cdef class RequestParser:
             self.reset()
         if n > MAX_HEAD:
             n = MAX_HEAD
-        if n < self.scanned:
+        if n <= self.scanned:
             return 0
         while True:
             found = <const unsigned char *>memchr(p + self.scanned, LF, <size_t>(n - self.scanned))
@@ -844,7 +855,7 @@ cdef class RequestParser:
             if noted & EXPECTED_OTHER:
                 return E_EXPECT
             self.expect_continue = True
-        self.keep_alive = not noted & CLOSE and (persistent or noted & KEEP_ALIVE)
+        self.keep_alive = not noted & CLOSE and (persistent or (noted & KEEP_ALIVE) != 0)
         return 0
 
     cdef int judge_transfer_encoding(self, const unsigned char *p) noexcept:
@@ -883,7 +894,7 @@ cdef class RequestParser:
 
     cdef int grow_fields(self) noexcept:
         """Room for more fields. Returns 0 or, without memory, a Code."""
-        cdef Py_ssize_t capacity = self.field_capacity * 2 if self.field_capacity else 16
+        cdef Py_ssize_t capacity = self.field_capacity * 2 if self.field_capacity else FIELDS_FIRST
         cdef Field *fields = <Field *>realloc(self.fields, <size_t>capacity * sizeof(Field))
         if fields == NULL:
             return E_INTERNAL
@@ -978,6 +989,7 @@ cdef RequestHead build_head(RequestParser parser, const unsigned char *p):
 
 # -- the chunked coding (9112 7.1) ------------------------------------------------------------------
 
+@cython.final
 cdef class ChunkedDecoder:
     """Takes the chunked coding off a body (9112 7.1).
 

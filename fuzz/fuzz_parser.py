@@ -1,0 +1,59 @@
+"""Compare the twins of the parser on mutated messages, whole and cut at random.
+
+    python -m fuzz.fuzz_parser [--seconds N] [--seed N]
+
+from the root of the repository, with the extension modules built. Ends with status 1 and
+the case, ready to be pasted into a test, when two outcomes differ.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from random import Random, SystemRandom
+
+from cyhorn import _parser, _parser_py
+from fuzz import mutation
+from tests.twins import harness
+
+
+def check(random: Random) -> str | None:
+    """Try one case; the words for it when it fails."""
+    if random.random() < 0.75:
+        read, data, options = harness.read_head, mutation.mutate(random, mutation.HEADS), mutation.head_options(random)
+    else:
+        read, data, options = harness.decode_body, mutation.mutate(random, mutation.BODIES), mutation.body_options(random)
+    pieces = mutation.cuts(random, len(data))
+    expected = read(_parser_py, data, (), options)
+    for module, at in ((_parser, ()), (_parser, pieces), (_parser_py, pieces), (_parser, range(len(data)))):
+        outcome = read(module, data, at, options)
+        if outcome != expected:
+            return (
+                f"{read.__name__}({module.__name__}, {data!r}, {at!r}, {options!r})\n"
+                f"  gives {outcome!r}\n  and whole in Python {expected!r}"
+            )
+    return None
+
+
+def main() -> int:
+    arguments = argparse.ArgumentParser(description="Compare the twins of the parser.")
+    arguments.add_argument("--seconds", type=float, default=60.0, help="how long to run")
+    arguments.add_argument("--seed", type=int, default=SystemRandom().getrandbits(32))
+    options = arguments.parse_args()
+    random = Random(options.seed)
+    deadline = time.monotonic() + options.seconds
+    cases = 0
+    while time.monotonic() < deadline:
+        for _ in range(100):
+            cases += 1
+            failure = check(random)
+            if failure is not None:
+                print(f"seed {options.seed}, case {cases}:\n{failure}", file=sys.stderr)
+                return 1
+    print(f"{cases} cases, seed {options.seed}: the twins agree")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
