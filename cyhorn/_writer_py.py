@@ -201,7 +201,8 @@ class ResponseWriter:
         return self.write
 
     def _check(self, status: str, headers: list[tuple[str, str]]) -> None:
-        """Check and serialise status and headers into `_head`, or leave all as it was."""
+        """Check status and headers and serialise them into `_head`, or raise with neither set."""
+        self.status = None
         if not isinstance(status, str):
             raise ApplicationError(f"the status is not a string: {status!r}")
         if not _STATUS(status):

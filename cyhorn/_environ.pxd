@@ -1,0 +1,25 @@
+# The compiled environ builder's type, for the loop.
+
+from cyhorn._parser cimport Field, RequestParser
+
+cdef enum:
+    MOST_KNOWN_FIELDS = 256
+
+cdef class EnvironBuilder:
+    cdef dict template
+    cdef str header_map
+    cdef frozenset forwarder
+    cdef bint any_forwarder
+    cdef dict schemes
+    cdef str script_name
+    cdef bint server_from_host
+    cdef bint strange_schemes        # a scheme field is none of the grammar's known fields
+    cdef bint is_scheme[MOST_KNOWN_FIELDS]
+
+    cdef str uri                     # RAW_URI of the environ made last
+
+    # The environ of the head that `parser` found at `p`. Raises HttpError.
+    cdef dict make(self, RequestParser parser, const unsigned char *p, str remote_addr, object remote_port,
+                   bint trusted)
+    cdef str told_scheme(self, Field *field, const unsigned char *p, str value, str scheme)
+    cdef str mount(self, dict environ, str script_name, str path)

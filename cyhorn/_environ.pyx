@@ -1,0 +1,288 @@
+# cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False, auto_pickle=False
+"""The WSGI environ, compiled. `_environ_py` says what it does; here is how it does it fast.
+
+The template is copied as a whole table (`PyDict_Copy`), and every span of the head becomes
+one str, without a detour over bytes. Keys of known fields were made once; the key of a
+stranger is an ordinary str that dies with its environ: nothing a peer sends is interned.
+"""
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING
+from cpython.dict cimport PyDict_Copy, PyDict_GetItem, PyDict_SetItem
+from cpython.ref cimport PyObject
+from cpython.unicode cimport PyUnicode_DecodeLatin1
+from libc.string cimport memcmp, memcpy
+
+from cyhorn._parser cimport NAME_UNDERSCORE, PATH_ENCODED, TARGET_IS_PATH, VALUE_FOLDED, VALUE_HIGH
+from cyhorn._parser cimport Field, RequestParser, Span
+
+from cyhorn.errors import Code, http_error
+from cyhorn.grammar import KNOWN_FIELDS
+
+cdef extern from "Python.h":
+    str PyUnicode_New(Py_ssize_t size, Py_UCS4 maxchar)
+    void *PyUnicode_DATA(object text)
+
+# -- constants, made once ---------------------------------------------------------------
+
+#: Environ keys by position in grammar.KNOWN_FIELDS, as the parser numbers them.
+cdef tuple KEYS = tuple(KNOWN_FIELDS.values())
+cdef tuple NAMES = tuple(KNOWN_FIELDS)
+cdef int COOKIE = list(KNOWN_FIELDS).index(b"cookie")
+
+cdef str METHOD_GET = "GET", METHOD_POST = "POST", METHOD_HEAD = "HEAD", METHOD_PUT = "PUT"
+cdef str HTTP_1_0 = "HTTP/1.0", HTTP_1_1 = "HTTP/1.1"
+cdef str EMPTY = "", ROOT = "/", KEEP_ALIVE = "keep-alive", ANYTHING = "*/*"
+cdef str K_METHOD = "REQUEST_METHOD", K_URI = "RAW_URI", K_PATH = "PATH_INFO", K_QUERY = "QUERY_STRING"
+cdef str K_PROTOCOL = "SERVER_PROTOCOL", K_ADDR = "REMOTE_ADDR", K_PORT = "REMOTE_PORT"
+cdef str K_HOST = "HTTP_HOST", K_SCRIPT = "SCRIPT_NAME", K_SCHEME = "wsgi.url_scheme"
+cdef str K_NAME = "SERVER_NAME", K_SERVER_PORT = "SERVER_PORT"
+
+
+# -- spans to strings --------------------------------------------------------------------
+
+cdef inline str _ascii(const unsigned char *p, Py_ssize_t n):
+    """p[0:n] as a str. Entry: every byte is below 0x80."""
+    cdef str text
+    if n <= 1:
+        return PyUnicode_DecodeLatin1(<const char *>p, n, NULL)  # knows the singletons
+    text = PyUnicode_New(n, 127)
+    memcpy(PyUnicode_DATA(text), p, n)
+    return text
+
+
+cdef inline str _value(const unsigned char *p, Field *field):
+    """The value of `field`."""
+    cdef const unsigned char *value = p + field.value.start
+    cdef Py_ssize_t n = field.value.length
+    if field.flags & (VALUE_HIGH | VALUE_FOLDED):
+        if field.flags & VALUE_FOLDED:
+            return _unfolded(value, n)
+        return PyUnicode_DecodeLatin1(<const char *>value, n, NULL)
+    if n == 10 and memcmp(value, b"keep-alive", 10) == 0:
+        return KEEP_ALIVE
+    if n == 3 and memcmp(value, b"*/*", 3) == 0:
+        return ANYTHING
+    return _ascii(value, n)
+
+
+cdef str _unfolded(const unsigned char *value, Py_ssize_t n):
+    """A value over several lines: each fold is one space (9112 5.2)."""
+    return " ".join([line.strip(" \t") for line in PyUnicode_DecodeLatin1(<const char *>value, n, NULL).split("\r\n")]).strip(" \t")
+
+
+cdef str _key(const unsigned char *p, Field *field):
+    """The environ key of a field the grammar does not know: HTTP_ and the name, in upper case."""
+    cdef Py_ssize_t i, n = field.name.length
+    cdef const unsigned char *name = p + field.name.start
+    cdef str key = PyUnicode_New(5 + n, 127)
+    cdef unsigned char *to = <unsigned char *>PyUnicode_DATA(key)
+    cdef unsigned char c
+    memcpy(to, b"HTTP_", 5)
+    to += 5
+    for i in range(n):
+        c = name[i]
+        if 97 <= c <= 122:
+            c -= 32
+        elif c == 45:
+            c = 95
+        to[i] = c
+    return key
+
+
+cdef inline int _hex(unsigned char c) noexcept:
+    if 48 <= c <= 57:
+        return c - 48
+    c |= 32
+    return c - 87 if 97 <= c <= 102 else -1
+
+
+cdef str _decoded(const unsigned char *p, Py_ssize_t n):
+    """The path p[0:n] percent-decoded once; a malformed "%" stays as it is."""
+    cdef bytes decoded = bytes(p[:n])
+    cdef unsigned char *to = <unsigned char *>PyBytes_AS_STRING(decoded)
+    cdef Py_ssize_t i = 0, size = 0
+    while i < n:
+        if p[i] == 37 and i + 2 < n and _hex(p[i + 1]) >= 0 and _hex(p[i + 2]) >= 0:
+            to[size] = _hex(p[i + 1]) * 16 + _hex(p[i + 2])
+            i += 3
+        else:
+            to[size] = p[i]
+            i += 1
+        size += 1
+    return PyUnicode_DecodeLatin1(<const char *>to, size, NULL)
+
+
+def split_host(str host not None):
+    """Split a Host value (9110 7.2) into name and port, "" where there is none."""
+    if host.startswith("["):
+        name, _, port = host.partition("]")
+        return name + "]", port.removeprefix(":")
+    name, _, port = host.partition(":")
+    return name, port
+
+
+@cython.final
+cdef class EnvironBuilder:
+    """Makes the environs of one listener's requests.
+
+    `template` holds the constant keys. `header_map` is what to do with names that have
+    an underscore ("drop", "refuse", "dangerous"); `forwarder_headers` those of them (upper
+    case, "*" for all) that a trusted peer may send; `secure_scheme_headers` maps a field
+    name (upper case) to the value that means https; `script_name` is the operator's mount
+    point.
+    """
+
+    def __cinit__(self, template, *, str header_map="drop", forwarder_headers=(), secure_scheme_headers=None,
+                  str script_name=""):
+        self.template = dict(template)
+        self.header_map = header_map
+        self.forwarder = frozenset(name.upper() for name in forwarder_headers)
+        self.any_forwarder = "*" in self.forwarder
+        self.schemes = {name.upper(): value for name, value in (secure_scheme_headers or {}).items()}
+        self.script_name = script_name
+        self.server_from_host = not self.template["SERVER_NAME"]
+        names = [name.encode() for name in self.schemes]
+        for i, name in enumerate(NAMES):
+            self.is_scheme[i] = name.upper() in names
+        self.strange_schemes = any(name.lower() not in KNOWN_FIELDS for name in names)
+
+    def build(self, RequestParser parser not None, const unsigned char[:] data not None, Py_ssize_t start,
+              str remote_addr not None, remote_port, bint trusted):
+        """The environ of the head that `parser` has just found in `data` at `start`.
+
+        `remote_addr` and `remote_port` are the peer's (port None for a unix socket);
+        `trusted` whether it may speak for others. Raises HttpError where the fields
+        contradict what the listener allows.
+        """
+        return self.make(parser, &data[start], remote_addr, remote_port, trusted)
+
+    cdef dict make(self, RequestParser parser, const unsigned char *p, str remote_addr, object remote_port,
+                   bint trusted):
+        cdef dict environ = PyDict_Copy(self.template)
+        cdef Field *field = parser.fields
+        cdef Field *end = field + parser.field_count
+        cdef str key
+        cdef str value
+        cdef str path
+        cdef str script_name = self.script_name
+        cdef str scheme = None
+        cdef str told
+        cdef PyObject *before
+
+        environ[K_METHOD] = _method(parser, p)
+        value = _ascii(p + parser.target.start, parser.target.length)
+        environ[K_URI] = self.uri = value
+        if parser.target_flags & TARGET_IS_PATH:
+            path = value
+        elif parser.path.length:
+            path = _ascii(p + parser.path.start, parser.path.length)
+        else:
+            path = ROOT
+        if parser.query.length:
+            environ[K_QUERY] = _ascii(p + parser.query.start, parser.query.length)
+        environ[K_PROTOCOL] = _protocol(parser)
+        environ[K_ADDR] = remote_addr
+        if remote_port is not None:
+            environ[K_PORT] = remote_port
+
+        while field < end:
+            if field.known >= 0:
+                key = <str>KEYS[field.known]
+                value = _value(p, field)
+                if trusted and self.is_scheme[field.known]:
+                    scheme = self.told_scheme(field, p, value, scheme)
+            else:
+                value = _value(p, field)
+                key = _key(p, field)
+                if field.flags & NAME_UNDERSCORE:
+                    told = _upper_name(p, field)
+                    if trusted and (self.any_forwarder or told in self.forwarder):
+                        if told == "SCRIPT_NAME":
+                            script_name = value
+                    elif self.header_map == "refuse":
+                        raise http_error(Code.FIELD_UNDERSCORE)
+                    elif self.header_map != "dangerous":
+                        field += 1
+                        continue
+                elif trusted and self.strange_schemes:
+                    scheme = self.told_scheme(field, p, value, scheme)
+            before = PyDict_GetItem(environ, key)
+            if before != NULL:
+                value = f"{<str>before}{'; ' if field.known == COOKIE else ','}{value}"
+            PyDict_SetItem(environ, key, value)
+            field += 1
+
+        if parser.authority.length:
+            environ[K_HOST] = _ascii(p + parser.authority.start, parser.authority.length)
+        if scheme is not None:
+            environ[K_SCHEME] = scheme
+        if script_name:
+            path = self.mount(environ, script_name, path)
+            environ[K_PATH] = _decoded_text(path) if "%" in path else path
+        elif parser.target_flags & PATH_ENCODED:
+            environ[K_PATH] = _decoded(p + parser.path.start, parser.path.length)
+        else:
+            environ[K_PATH] = path
+        if self.server_from_host:
+            host, port = split_host(environ.get(K_HOST, EMPTY))
+            environ[K_NAME] = host
+            if not port and host:
+                port = "443" if environ[K_SCHEME] == "https" else "80"
+            environ[K_SERVER_PORT] = port
+        return environ
+
+    cdef str told_scheme(self, Field *field, const unsigned char *p, str value, str scheme):
+        """What a trusted peer says the scheme is, given what it has said before."""
+        cdef str secure = self.schemes.get(_upper_name(p, field))
+        cdef str told
+        if secure is None:
+            return scheme
+        told = "https" if value == secure else "http"
+        if scheme is not None and scheme != told:
+            raise http_error(Code.SCHEME_CONFLICT)
+        return told
+
+    cdef str mount(self, dict environ, str script_name, str path):
+        """Set SCRIPT_NAME and return the path below it; they part at a segment border."""
+        script_name = script_name.rstrip("/")
+        if not script_name:
+            return path
+        if path != script_name and not path.startswith(script_name + "/"):
+            raise http_error(Code.SCRIPT_NAME)
+        environ[K_SCRIPT] = script_name
+        return path[len(script_name):]
+
+
+cdef str _upper_name(const unsigned char *p, Field *field):
+    return _ascii(p + field.name.start, field.name.length).upper()
+
+
+cdef str _decoded_text(str path):
+    cdef bytes raw = path.encode("latin-1")
+    return _decoded(<const unsigned char *>PyBytes_AS_STRING(raw), len(raw))
+
+
+cdef inline str _method(RequestParser parser, const unsigned char *p):
+    cdef const unsigned char *method = p + parser.method.start
+    cdef Py_ssize_t n = parser.method.length
+    if n == 3:
+        if memcmp(method, b"GET", 3) == 0:
+            return METHOD_GET
+        if memcmp(method, b"PUT", 3) == 0:
+            return METHOD_PUT
+    elif n == 4:
+        if memcmp(method, b"POST", 4) == 0:
+            return METHOD_POST
+        if memcmp(method, b"HEAD", 4) == 0:
+            return METHOD_HEAD
+    return _ascii(method, n).upper() if parser.casefold_http_method else _ascii(method, n)
+
+
+cdef inline str _protocol(RequestParser parser):
+    if parser.major == 1:
+        if parser.minor == 1:
+            return HTTP_1_1
+        if parser.minor == 0:
+            return HTTP_1_0
+    return f"HTTP/{parser.major}.{parser.minor}"
