@@ -1,0 +1,835 @@
+"""The arbiter: the master process that keeps the workers running.
+
+One loop sleeps on a wake-up descriptor. What wakes it is a signal (queued by its handler, handled
+here, never lost), a worker that became ready or is stopping, or a deadline. Each turn handles the
+signals, then looks after the workers: `murder_workers` (silent too long), `manage_workers` (too few,
+too many, replaced by a reload). Nothing in the loop waits for a worker: a `Reload` advances turn by
+turn, so that every signal is obeyed while one is on its way.
+
+The life of a master:
+
+    starting   sockets bound, pid file written, hooks called; a failure ends it with status 1
+    booting    until as many workers as wanted have been ready; a worker that exits with 3 or 4
+               ends the master with the same status
+    serving    no worker's end ends the master; after crashes the next one boots ever later
+    reloading  serving, with a `Reload`; one that fails leaves the old workers serving
+    stopping   workers asked, then killed; pid file and unix sockets removed
+
+Invariants: `WORKERS` holds exactly the children that were forked and not yet reaped, with a
+`WorkerRecord` and a heartbeat slot for each. A child leaves `run` only by SystemExit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any, ClassVar, NoReturn
+
+from cyhorn import SERVER_SOFTWARE, __version__, _impl
+from cyhorn.errors import EXIT_APP_LOAD, EXIT_BOOT, EXIT_CONFIG, ConfigError, CyhornError, HaltServer
+from cyhorn.master.reload import Reload
+from cyhorn.master.roster import WorkerRecord, explain_exit, how_it_ended
+from cyhorn.master.supervisor import Supervisor
+from cyhorn.net.listeners import Listener, close_listeners, create_listeners
+from cyhorn.process import systemd
+from cyhorn.process.backoff import Backoff
+from cyhorn.process.heartbeat import HeartbeatTable, NoSlot
+from cyhorn.process.oom import OomCounter
+from cyhorn.process.pidfile import Pidfile
+from cyhorn.process.preload import Preloader
+from cyhorn.process.signals import Blocked, WakeupPipe
+from cyhorn.process.title import set_title
+from cyhorn.process.upgrade import FIRST_FD, exec_successor, start_context, take_inheritance
+from cyhorn.workers.base import Worker
+from cyhorn.workers.child import run_worker
+
+#: The longest sleep: what nothing announces (a new parent, a stale heartbeat) is noticed within it. Seconds.
+TICK = 1.0
+#: How long workers get at a quick stop. Seconds.
+QUICK_STOP = 2.0
+#: A second TERM this soon is the same one, sent to the process and to its group. Seconds.
+TERM_ECHO = 0.5
+#: A worker that crashes this soon after it was ready counts as one that crashed while booting. Seconds.
+EARLY = 1.0
+
+#: Signals that end the server.
+ENDING = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})
+
+
+class Interrupted(BaseException):
+    """A signal that ends the server came while the application was loaded into the master."""
+
+
+class Arbiter:
+    """The master of the workers that serve `app`, an application of `cyhorn.app`."""
+
+    # What third parties expect to find.
+    WORKER_BOOT_ERROR = EXIT_BOOT
+    APP_LOAD_ERROR = EXIT_APP_LOAD
+    START_CTX: ClassVar[dict[Any, Any]] = {}
+    SIGNALS: ClassVar[list[signal.Signals]] = [
+        signal.SIGCHLD,
+        signal.SIGHUP,
+        signal.SIGQUIT,
+        signal.SIGINT,
+        signal.SIGTERM,
+        signal.SIGTTIN,
+        signal.SIGTTOU,
+        signal.SIGUSR1,
+        signal.SIGUSR2,
+        signal.SIGWINCH,
+    ]
+    SIG_NAMES: ClassVar[dict[int, str]] = {number: number.name[3:].lower() for number in SIGNALS}
+
+    def __init__(self, app: Any) -> None:
+        os.environ["SERVER_SOFTWARE"] = SERVER_SOFTWARE
+        self.START_CTX.update(start_context())
+        self.WORKERS: dict[int, Worker] = {}
+        self.LISTENERS: list[Listener] = []
+        self.SIG_QUEUE: deque[int] = deque()
+        self.PIPE: list[int] = []
+
+        self.log: Any = None
+        self.pid = os.getpid()
+        self.pidfile: Pidfile | None = None
+        self.systemd = False
+        self.worker_age = 0
+        self.reexec_pid = 0
+        self.master_pid = 0
+        self.master_name = "Master"
+        self.proc_name = ""
+
+        self._num_workers: int | None = None
+        self._last_count: int | None = None
+        self._records: dict[int, WorkerRecord] = {}
+        self._wakeup = WakeupPipe()
+        self._parent_pipe = os.pipe()
+        self._oom = OomCounter()
+        self._backoff = Backoff()
+        self._preloader = Preloader()
+        self._generation = 0
+        self._reload: Reload | None = None
+        self._reload_wanted = False
+        self._booted = False
+        self._stopping = False
+        self._loading = False
+        self.setup(app)
+        self._table = HeartbeatTable(max(1024, 4 * self.num_workers))
+        self._supervisor = Supervisor(self.log)
+
+    # --- configuration -------------------------------------------------------------------
+
+    @property
+    def num_workers(self) -> int:
+        """How many workers there are to be."""
+        return self._num_workers or 0
+
+    @num_workers.setter
+    def num_workers(self, value: int) -> None:
+        old, self._num_workers = self._num_workers, value
+        if value != old:
+            self._call_hook("nworkers_changed", self, value, old)
+
+    def setup(self, app: Any) -> None:
+        """Take over what `app.cfg` says, and load the application here if it is to be preloaded.
+
+        Raises a CyhornError where the operator is wrong; ends the process where the application
+        does not load.
+        """
+        self.app = app
+        if self.log is None:
+            self.log = app.cfg.logger_class(app.cfg)
+        self.apply_config(app.cfg)
+        os.environ.update(app.cfg.env or {})
+        try:
+            self.load_application(app.cfg)
+        except CyhornError:
+            raise
+        except Exception:
+            self.log.exception("The application cannot be preloaded")
+            sys.exit(EXIT_CONFIG)
+
+    def apply_config(self, cfg: Any) -> None:
+        """Let the fields that stand for settings say what `cfg` says."""
+        self.cfg = cfg
+        self.worker_class = cfg.worker_class
+        self.address = cfg.address
+        self.timeout = cfg.timeout
+        self.proc_name = f"{cfg.proc_name}.2" if self.master_pid else cfg.proc_name
+        self.num_workers = cfg.workers
+        self.log.debug(
+            "Current configuration:\n%s",
+            "\n".join(f"  {name}: {setting.value}" for name, setting in sorted(cfg.settings.items())),
+        )
+
+    def load_application(self, cfg: Any) -> None:
+        """With `preload_app`, load the application into this process; anew, if it is there already."""
+        self.app.callable = None
+        gc.unfreeze()
+        self._loading = True
+        try:
+            self._preloader.load(self.app.wsgi if cfg.preload_app else _nothing)
+        finally:
+            self._loading = False
+        if cfg.preload_app and cfg.gc_freeze:
+            # Pages that the collector does not touch stay shared with the workers.
+            gc.collect()
+            gc.freeze()
+
+    def restore_application(self) -> None:
+        """Undo the last `load_application`, as far as modules go."""
+        self._preloader.undo()
+
+    # --- start ---------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Bind the sockets and write the pid file. Raises ConfigError or ListenError."""
+        self.log.info("Starting cyhorn %s", __version__)
+        self.master_pid, fds = take_inheritance(os.environ)
+        if self.master_pid:
+            self.proc_name = f"{self.cfg.proc_name}.2"
+            self.master_name = "Master.2"
+        self.pid = os.getpid()
+        pidfile = self._make_pidfile()
+        running = pidfile.validate() if pidfile is not None else None
+        if pidfile is not None and running and running != self.pid:
+            raise ConfigError(f"Already running on PID {running} (pid file {pidfile.fname!r})")
+        self._require_hook("on_starting", self)
+
+        self.init_signals()
+        passed = systemd.listen_fds()
+        if passed:
+            self.systemd = True
+            fds = list(range(FIRST_FD, FIRST_FD + passed))
+        self.LISTENERS = create_listeners(self.cfg, self.log, fds or None, sleep=self._sleep_unless_stopped)
+        if pidfile is not None:
+            pidfile.create(self.pid)
+            self.pidfile = pidfile
+
+        self.log.debug("Arbiter booted")
+        self.tell_listeners()
+        self.log.info("Using worker: %s", self.cfg.worker_class_str)
+        self._tell_implementation()
+        if hasattr(self.worker_class, "check_config"):
+            self.worker_class.check_config(self.cfg, self.log)
+        self._require_hook("when_ready", self)
+
+    def _make_pidfile(self) -> Pidfile | None:
+        path = self.cfg.pidfile
+        if path is None:
+            return None
+        return Pidfile(f"{path}.2" if self.master_pid else path)
+
+    def tell_listeners(self) -> None:
+        """Log where this server can be reached."""
+        self.log.info("Listening at: %s (%s)", ",".join(map(str, self.LISTENERS)), self.pid)
+
+    def _tell_implementation(self) -> None:
+        fell_back = _impl.NAME == "python" and (os.environ.get(_impl.VARIABLE) or "auto") == "auto"
+        tell = self.log.warning if fell_back else self.log.info
+        tell("Running %s: %s", _impl.NAME, _impl.REASON)
+
+    def init_signals(self) -> None:
+        """Install the handlers of all signals, and the wake-up pipe behind them."""
+        self.PIPE = [self._wakeup.read_fd, self._wakeup.write_fd]
+        self.log.close_on_exec()
+        for number in self.SIGNALS:
+            signal.signal(number, self.signal)
+        self._wakeup.install()
+
+    def signal(self, sig: int, frame: FrameType | None) -> None:
+        """The handler of all signals: they are handled in the loop."""
+        if sig != signal.SIGCHLD or sig not in self.SIG_QUEUE:
+            self.SIG_QUEUE.append(sig)
+        self.wakeup()
+        if self._loading and sig in ENDING:
+            raise Interrupted
+
+    def wakeup(self) -> None:
+        """End the loop's sleep."""
+        self._wakeup.wakeup()
+
+    def _sleep_unless_stopped(self, seconds: float) -> None:
+        """Sleep between two tries to bind. Raises StopIteration when a signal ends the server."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            if ENDING & set(self.SIG_QUEUE):
+                raise StopIteration
+            self._wakeup.wait(left)
+
+    # --- the loop ------------------------------------------------------------------------
+
+    def run(self) -> NoReturn:
+        """Start, serve, and end the process."""
+        try:
+            self.start()
+        except StopIteration:
+            self.halt()
+        except CyhornError as error:
+            self._refuse(str(error))
+        except HaltServer as halted:
+            self.halt(reason=halted.reason, exit_status=halted.exit_status)
+        except Exception as error:
+            self.log.exception("The start failed")
+            self._refuse(str(error))
+        set_title(f"master [{self.proc_name}]")
+        try:
+            while True:
+                self.maybe_promote_master()
+                self._handle_signals()
+                self.murder_workers()
+                self.manage_workers()
+                self._supervisor.ping()
+                self.sleep()
+        except (StopIteration, KeyboardInterrupt):
+            self.halt()
+        except HaltServer as halted:
+            self.halt(reason=halted.reason, exit_status=halted.exit_status)
+        except SystemExit:
+            raise
+        except Exception:
+            self.log.error("Unhandled exception in main loop", exc_info=True)
+            self.stop(False)
+            if self.pidfile is not None:
+                self.pidfile.unlink()
+            sys.exit(-1)
+
+    def _refuse(self, reason: str) -> NoReturn:
+        """End a start that cannot be: one line, nothing left behind, status 1."""
+        self.log.error("%s", reason)
+        if self.cfg.errorlog != "-":
+            print(f"\nError: {reason}\n", file=sys.stderr)
+        close_listeners(self.LISTENERS, unlink=self._owns_sockets())
+        if self.pidfile is not None:
+            self.pidfile.unlink()
+        sys.exit(EXIT_CONFIG)
+
+    def _handle_signals(self) -> None:
+        while self.SIG_QUEUE:
+            sig = self.SIG_QUEUE.popleft()
+            name = self.SIG_NAMES.get(sig)
+            if name is None:
+                self.log.info("Ignoring unknown signal: %s", sig)
+                continue
+            handler = getattr(self, f"handle_{name}", None)
+            if handler is None:
+                self.log.error("Unhandled signal: %s", name)
+                continue
+            (self.log.debug if sig == signal.SIGCHLD else self.log.info)("Handling signal: %s", name)
+            handler()
+
+    def sleep(self) -> None:
+        """Sleep until something wakes the arbiter or the next deadline is due."""
+        due = [record.kill_due() for record in self._records.values()]
+        due.append(self._supervisor.next_ping())
+        moments = [moment for moment in due if moment is not None]
+        timeout = min([TICK, *(moment - time.monotonic() for moment in moments)])
+        if self._reload is None and (pause := self._backoff.remaining()) > 0:
+            timeout = min(timeout, pause)
+        self._wakeup.wait(timeout)
+
+    # --- signals -------------------------------------------------------------------------
+
+    def handle_chld(self) -> None:
+        """CHLD: a child has ended."""
+        self.reap_workers()
+
+    def handle_hup(self) -> None:
+        """HUP: reload configuration and application."""
+        self.log.info("Hang up: %s", self.master_name)
+        self._reload_wanted = True
+        if self._reload is not None:
+            # There is newer code now: boot no more of the old. What is booting decides what comes next.
+            self._reload.superseded = True
+
+    def handle_term(self) -> None:
+        """TERM: graceful stop."""
+        raise StopIteration
+
+    def handle_int(self) -> None:
+        """INT: quick stop."""
+        self.stop(False)
+        raise StopIteration
+
+    def handle_quit(self) -> None:
+        """QUIT: quick stop."""
+        self.stop(False)
+        raise StopIteration
+
+    def handle_ttin(self) -> None:
+        """TTIN: one worker more."""
+        self.num_workers += 1
+        self.manage_workers()
+
+    def handle_ttou(self) -> None:
+        """TTOU: one worker less, but never none."""
+        if self.num_workers <= 1:
+            return
+        self.num_workers -= 1
+        self.manage_workers()
+
+    def handle_usr1(self) -> None:
+        """USR1: open the log files anew, here and in the workers."""
+        try:
+            self.log.reopen_files()
+        except Exception:
+            self.log.exception("The log files cannot be opened anew")
+        self.kill_workers(signal.SIGUSR1)
+
+    def handle_usr2(self) -> None:
+        """USR2: start a new master beside this one."""
+        self.reexec()
+
+    def handle_winch(self) -> None:
+        """WINCH: let all workers go, where nobody watches a window change its size."""
+        if self.cfg.daemon:
+            self.log.info("graceful stop of workers")
+            self.num_workers = 0
+            self.kill_workers(signal.SIGTERM)
+        else:
+            self.log.debug("SIGWINCH ignored. Not daemonized")
+
+    # --- upgrade -------------------------------------------------------------------------
+
+    def reexec(self) -> None:
+        """Start the successor with our sockets (USR2). Refused while there is one, or a predecessor."""
+        if self.reexec_pid:
+            self.log.warning("USR2 signal ignored. Child exists.")
+            return
+        if self.master_pid:
+            self.log.warning("USR2 signal ignored. Parent exists.")
+            return
+        with self._signals_blocked():
+            pid = os.fork()
+            if pid == 0:
+                self._become_successor()
+        self.reexec_pid = pid
+        self.log.info("Started a new master (pid: %s)", pid)
+
+    def _become_successor(self) -> NoReturn:
+        """In the forked child: run the same command again. Never returns to the caller's code."""
+        try:
+            if self.cfg.pre_exec is not None:
+                self.cfg.pre_exec(self)
+            exec_successor(
+                self.START_CTX,
+                self.cfg.env_orig,
+                [listener.fileno() for listener in self.LISTENERS],
+                systemd=self.systemd,
+            )
+        except BaseException:
+            self.log.exception("No new master is started: the hook pre_exec failed, or the command")
+        finally:
+            os._exit(EXIT_CONFIG)
+
+    def maybe_promote_master(self) -> None:
+        """Become the master when the predecessor has ended."""
+        if self.master_pid == 0 or self.master_pid == os.getppid():
+            return
+        self.log.info("Master has been promoted.")
+        self.master_name = "Master"
+        self.master_pid = 0
+        self.proc_name = self.cfg.proc_name
+        if self.pidfile is not None:
+            try:
+                self.pidfile.rename(self.cfg.pidfile)
+            except ConfigError as error:
+                self.log.error("%s", error)
+        set_title(f"master [{self.proc_name}]")
+        self._supervisor.notify(f"MAINPID={self.pid}", *(["READY=1"] if self._booted else []))
+
+    # --- reload --------------------------------------------------------------------------
+
+    def reload(self) -> None:
+        """Read the configuration again and begin to replace the workers.
+
+        Whatever cannot be had (a setting, a socket, a log file, a preloaded application) leaves
+        everything as it was, with one error in the log.
+        """
+        self._reload_wanted = False
+        self._supervisor.reloading()
+        reload = Reload(self, self._generation + 1)
+        try:
+            reload.prepare()
+        except Interrupted:
+            reload.undo()  # the signal is in the queue
+            return
+        except (Exception, SystemExit) as error:
+            reload.undo()
+            expected = isinstance(error, CyhornError)
+            reason = str(error) if expected else f"{type(error).__name__}: {error}"
+            self.log.error("Reload failed: %s. The old workers keep serving.", reason, exc_info=not expected)
+            self._supervisor.notify("READY=1")
+            return
+        self._rewrite_pidfile()
+        self._call_hook("on_reload", self)
+        set_title(f"master [{self.proc_name}]")
+        self._backoff.reset()
+        self._generation = reload.generation
+        self._reload = reload
+
+    def _advance_reload(self, reload: Reload) -> None:
+        if not reload.advance() or self._reload is not reload:
+            return
+        self._reload = None
+        if reload.superseded and not reload.proven:
+            reload.undo()  # the next one starts, and may fall back to, what has been serving
+        else:
+            reload.finish(unlink=self._owns_sockets())
+        self._supervisor.notify("READY=1")
+        self.wakeup()  # there may be another one, or workers too many
+
+    def _fail_reload(self, reload: Reload, what: str) -> None:
+        """Give up a reload: a new worker did not boot."""
+        self._reload = None
+        for record in self.records():
+            if record.generation == reload.generation and record.is_booting:
+                self.ask_to_leave(record)
+        if reload.proven:
+            # The new code boots, and old workers have left for it: what serves stays as it is.
+            reload.finish(unlink=self._owns_sockets())
+            fate = "The new workers that are ready and the old ones that are left keep serving"
+        else:
+            reload.undo()
+            self._rewrite_pidfile()
+            fate = "The old workers keep serving"
+        self.log.error("Reload failed: %s. %s.", what, fate)
+        self._supervisor.notify("READY=1")
+        self.wakeup()
+
+    def _rewrite_pidfile(self) -> None:
+        """Let the pid file be where the configuration says now."""
+        old, new = self.pidfile, self._make_pidfile()
+        try:
+            if new is not None:
+                new.create(self.pid)
+        except ConfigError as error:
+            self.log.error("%s", error)
+            return
+        if old is not None and (new is None or new.fname != old.fname):
+            old.unlink()
+        self.pidfile = new
+
+    # --- looking after the workers -------------------------------------------------------
+
+    def murder_workers(self) -> None:
+        """Abort workers that have been silent for longer than `timeout`; `manage_workers` kills them then."""
+        if not self.timeout:
+            return
+        now = time.monotonic()
+        for record in self.records():
+            if record.aborted_at is None and now - record.slot.last_update() > self.timeout:
+                self.log.critical("WORKER TIMEOUT (pid:%s)", record.pid)
+                record.worker.aborted = True
+                record.aborted_at = now
+                self.kill_worker(record.pid, signal.SIGABRT)
+
+    def reap_workers(self) -> None:
+        """Take leave of all children that have ended. Raises HaltServer when the boot has failed."""
+        failure: HaltServer | None = None
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                break
+            if pid == 0:
+                break
+            if pid == self.reexec_pid:
+                self.reexec_pid = 0
+                self.log.info("The new master (pid: %s) has ended", pid)
+                continue
+            record = self._records.pop(pid, None)
+            worker = self.WORKERS.pop(pid, None)
+            if record is None or worker is None:
+                self.log.debug("Reaped unknown child process (pid:%s, status:%s)", pid, status)
+                continue
+            code = os.waitstatus_to_exitcode(status)
+            booted = record.has_booted
+            explain_exit(self.log, record, code, self._oom)
+            self._table.release(record.slot)
+            self._call_hook("child_exit", self, worker)
+            failure = self._after_exit(record, booted, code) or failure
+        if failure is not None:
+            raise failure
+
+    def _after_exit(self, record: WorkerRecord, booted: bool, code: int) -> HaltServer | None:
+        """What the end of a worker means for the others."""
+        if self._stopping or record.asked:
+            return None
+        reload = self._reload
+        if not booted:
+            if reload is not None and record.generation == reload.generation:
+                self._fail_reload(
+                    reload, f"a new worker (pid:{record.pid}) {how_it_ended(code)} while booting"
+                )
+                return None
+            if not self._booted and reload is None:
+                if code == self.WORKER_BOOT_ERROR:
+                    return HaltServer("Worker failed to boot.", code)
+                if code == self.APP_LOAD_ERROR:
+                    return HaltServer("App failed to load.", code)
+        age = time.monotonic() - record.ready_at if record.ready_at is not None else 0.0
+        if not booted or (code != 0 and age < EARLY):
+            self._boot_failed()
+        else:
+            self._backoff.reset()
+        return None
+
+    def _boot_failed(self) -> None:
+        pause = self._backoff.fail()
+        if pause >= 1.0:
+            self.log.warning("Workers do not stay up; the next one is tried in %.1f s", pause)
+
+    def manage_workers(self) -> None:
+        """Keep the number of workers what it is to be, and a reload going."""
+        self._observe_workers()
+        if self._reload_wanted and self._reload is None and (self._booted or self._backoff.active):
+            self.reload()
+        if self._reload is not None:
+            self._advance_reload(self._reload)
+        else:
+            staying = [record for record in self._records.values() if record.stays]
+            if len(staying) < self.num_workers:
+                self.spawn_workers()
+            excess = max(0, len(staying) - self.num_workers)
+            for record in sorted(staying, key=lambda record: record.worker.age)[:excess]:
+                self.ask_to_leave(record)
+        count = len(self.WORKERS)
+        if count != self._last_count:
+            self._last_count = count
+            self.log.debug(
+                "%d workers", count, extra={"metric": "cyhorn.workers", "value": count, "mtype": "gauge"}
+            )
+        if self.cfg.enable_backlog_metric:
+            self._measure_backlog()
+
+    def _measure_backlog(self) -> None:
+        backlog = sum(max(0, listener.get_backlog()) for listener in self.LISTENERS)
+        self.log.debug(
+            "socket backlog: %d",
+            backlog,
+            extra={"metric": "cyhorn.backlog", "value": backlog, "mtype": "histogram"},
+        )
+
+    def _observe_workers(self) -> None:
+        """Read off the heartbeat table who is ready and who is leaving; kill who stayed too long."""
+        now = time.monotonic()
+        for record in self.records():
+            record.observe(now, self.cfg.graceful_timeout)
+            due = record.kill_due()
+            if due is not None and now >= due:
+                record.killed = True
+                if record.aborted_at is None:
+                    self.log.warning("Worker (pid:%s) did not leave in time: killed", record.pid)
+                self.kill_worker(record.pid, signal.SIGKILL)
+        ready = sum(record.is_ready for record in self._records.values())
+        if not self._booted and ready >= self.num_workers:
+            self._booted = True
+            self._supervisor.notify("READY=1")
+        self._supervisor.status(ready, self.num_workers)
+
+    def records(self) -> list[WorkerRecord]:
+        """What is known about each worker, in the order of their forks."""
+        return list(self._records.values())
+
+    def spawn_workers(self) -> None:
+        """Fork the workers that are missing; after crashes one at a time, and not too soon."""
+        missing = self.num_workers - sum(record.stays for record in self._records.values())
+        if self._backoff.active:
+            if self._backoff.remaining() > 0:
+                return
+            if any(record.is_booting for record in self._records.values()):
+                return
+            missing = min(missing, 1)
+        for _ in range(missing):
+            if not self.spawn_worker():
+                return
+
+    def spawn_worker(self) -> int:
+        """Fork one worker. Returns its pid, 0 when that was not possible."""
+        slot = None
+        try:
+            slot = self._table.claim()
+            self.worker_age += 1
+            worker: Worker = self.worker_class(
+                self.worker_age, self.pid, self.LISTENERS, self.app, self.timeout / 2.0, self.cfg, self.log
+            )
+            worker.tmp = slot
+            worker.parent_fd = self._parent_pipe[0]
+            if self.cfg.pre_fork is not None:
+                self.cfg.pre_fork(self, worker)
+            with self._signals_blocked() as unblock:
+                pid = os.fork()
+                if pid == 0:
+                    self.SIG_QUEUE.clear()  # it was the master's
+                    run_worker(self, worker, self._wakeup, self._masters_own_fds(), unblock)
+        except Exception as error:
+            if slot is not None:
+                self._table.release(slot)
+            return self._spawn_failed(error)
+        worker.pid = slot.pid = pid
+        self.WORKERS[pid] = worker
+        self._records[pid] = WorkerRecord(worker, pid, slot, self._generation)
+        return pid
+
+    def _spawn_failed(self, error: Exception) -> int:
+        """The master could not make a worker. Returns 0, or raises HaltServer at the first boot."""
+        if isinstance(error, OSError | NoSlot):
+            self.log.error("No worker can be forked: %s", error)
+        else:
+            self.log.exception("A worker cannot be made: its class or the hook pre_fork failed")
+            if not self._booted and self._reload is None:
+                raise HaltServer("Worker failed to boot.", self.WORKER_BOOT_ERROR)
+        if self._reload is not None:
+            self._fail_reload(self._reload, f"no worker can be made ({type(error).__name__}: {error})")
+        self._boot_failed()
+        return 0
+
+    def _masters_own_fds(self) -> list[int]:
+        """Descriptors that a worker must not keep: the parent pipe's write end, listeners of the past."""
+        fds = [self._parent_pipe[1]]
+        if self._reload is not None:
+            fds += [listener.fileno() for listener in self._reload.removed()]
+        return fds
+
+    @contextlib.contextmanager
+    def _signals_blocked(self) -> Iterator[Callable[[], None]]:
+        """Around a fork. The value ends it sooner: in the child, when it is ready for signals."""
+        blocked = Blocked(self.SIGNALS)
+        with blocked:
+            yield blocked.end
+
+    def ask_to_leave(self, record: WorkerRecord) -> None:
+        """TERM to a worker: it finishes what it has begun."""
+        self.kill_worker(record.pid, signal.SIGTERM)
+
+    def kill_workers(self, sig: int) -> None:
+        """Send `sig` to all workers."""
+        for pid in list(self.WORKERS):
+            self.kill_worker(pid, sig)
+
+    def kill_worker(self, pid: int, sig: int) -> None:
+        """Send `sig` to the worker `pid`. One that is asked to leave has `graceful_timeout` seconds."""
+        record = self._records.get(pid)
+        if record is not None and sig in (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT):
+            record.asked = True
+            if record.stop_deadline is None:
+                record.stop_deadline = time.monotonic() + self.cfg.graceful_timeout
+        try:
+            os.kill(pid, sig)
+        except ProcessLookupError:
+            # Reaped by somebody else: it will not be reported to us.
+            worker = self.WORKERS.pop(pid, None)
+            record = self._records.pop(pid, None)
+            if record is not None:
+                self._table.release(record.slot)
+            if worker is not None:
+                self._call_hook("worker_exit", self, worker)
+
+    # --- stop ----------------------------------------------------------------------------
+
+    def halt(self, reason: str | None = None, exit_status: int = 0) -> NoReturn:
+        """Stop the workers and end the process with `exit_status`."""
+        self.stop()
+        tell = self.log.info if exit_status == 0 else self.log.error
+        tell("Shutting down: %s", self.master_name)
+        if reason is not None:
+            tell("Reason: %s", reason)
+        if self.pidfile is not None:
+            self.pidfile.unlink()
+        self._call_hook("on_exit", self)
+        sys.exit(exit_status)
+
+    def stop(self, graceful: bool = True) -> None:
+        """Stop the workers: TERM and `graceful_timeout`, or QUIT and a moment, then KILL.
+
+        INT or QUIT meanwhile, or a second TERM, hastens; then the next one kills. The workers are
+        asked before the listeners are closed here: each accepts and answers what the kernel has
+        queued, and lets go of its own copy then.
+        """
+        if self._stopping:
+            return
+        self._stopping = True
+        self._supervisor.stopping(self.reexec_pid)
+        begun = time.monotonic()
+        self.kill_workers(signal.SIGTERM if graceful else signal.SIGQUIT)
+        unlink = self._owns_sockets()
+        if self._reload is not None:
+            self._reload.finish(unlink)
+        close_listeners(self.LISTENERS, unlink=unlink)
+        self.LISTENERS = []
+
+        grace = self.cfg.graceful_timeout
+        limit = begun + (grace if graceful else min(QUICK_STOP, grace))
+        self.SIG_QUEUE.clear()
+        self.reap_workers()
+        while self.WORKERS and (left := limit - time.monotonic()) > 0:
+            self._wakeup.wait(min(left, TICK))
+            if (wanted := self._hasten(graceful, begun)) is not None:
+                if not graceful:
+                    break
+                graceful = False
+                self.log.info("Quick shutdown requested")
+                self.kill_workers(signal.SIGQUIT)
+                limit = min(limit, time.monotonic() + QUICK_STOP)
+                begun = wanted
+            self.reap_workers()
+        if self.WORKERS:
+            self.log.warning("Killing %d workers that did not stop in time", len(self.WORKERS))
+            for record in self._records.values():
+                record.killed = True
+            self.kill_workers(signal.SIGKILL)
+        patience = time.monotonic() + 5.0  # a process in the kernel's hands may die late
+        while self.WORKERS and time.monotonic() < patience:
+            self.reap_workers()
+            if self.WORKERS:
+                self._wakeup.wait(0.1)
+
+    def _hasten(self, graceful: bool, begun: float) -> float | None:
+        """The time of a signal that wants the stop to go faster, or None."""
+        now = time.monotonic()
+        wanted = None
+        while self.SIG_QUEUE:
+            sig = self.SIG_QUEUE.popleft()
+            again = sig in (signal.SIGINT, signal.SIGQUIT) and (graceful or now - begun > TERM_ECHO)
+            if again or (sig == signal.SIGTERM and now - begun > TERM_ECHO):
+                wanted = now
+        return wanted
+
+    def _owns_sockets(self) -> bool:
+        """Whether nobody else uses the unix sockets' files."""
+        return not (self.systemd or self.reexec_pid or self.master_pid)
+
+    # --- hooks --------------------------------------------------------
+
+    def _call_hook(self, name: str, *args: Any) -> None:
+        """Call the hook `name` if it is set. What it raises is logged and ends nothing."""
+        hook = getattr(self.cfg, name, None)
+        if hook is None:
+            return
+        try:
+            hook(*args)
+        except (Exception, SystemExit):
+            self.log.exception("The hook %s failed", name)
+
+    def _require_hook(self, name: str, *args: Any) -> None:
+        """Call the hook `name` if it is set. What it raises ends the start."""
+        hook = getattr(self.cfg, name, None)
+        if hook is None:
+            return
+        try:
+            hook(*args)
+        except Exception as error:
+            self.log.exception("The hook %s failed", name)
+            raise ConfigError(f"The hook {name} failed: {error!r}") from error
+
+
+def _nothing() -> None:
+    """What is loaded when nothing is preloaded: what was, is forgotten."""

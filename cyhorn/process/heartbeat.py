@@ -1,0 +1,128 @@
+"""The heartbeat: one slot per worker in anonymous memory that master and workers share.
+
+The table is mapped before the first fork, so every process sees the same pages and a
+beat is a store, not a system call. The master claims a slot before it forks a worker and
+releases it after it has reaped it; the worker alone writes it in between. Each field is
+naturally aligned and written by one store, so a reader never sees half a value.
+
+Layout of a slot, native byte order::
+
+    int64  beat_ns      @ 0   CLOCK_MONOTONIC of the last beat, nanoseconds
+    int64  requests     @ 8   requests served
+    int32  connections  @16   open connections
+    int32  state        @20   FREE, BOOTING, READY, BUSY or STOPPING
+    int32  pid          @24   who writes the slot
+    int32  flags        @28   reserved
+    bytes  reserved     @32   to 64, a cache line: workers do not share one
+
+States: FREE → BOOTING (claimed) → READY ⇄ BUSY → STOPPING → FREE (released).
+"""
+
+from __future__ import annotations
+
+import mmap
+import time
+
+SLOT_SIZE = 64
+BEAT, REQUESTS, CONNECTIONS, STATE, PID, FLAGS = 0, 8, 16, 20, 24, 28
+
+FREE, BOOTING, READY, BUSY, STOPPING = range(5)
+STATE_NAMES = ("free", "booting", "ready", "busy", "stopping")
+
+
+class NoSlot(Exception):
+    """All slots of the table are taken."""
+
+
+class HeartbeatTable:
+    """`slots` slots, all of them free. Untouched ones cost no memory."""
+
+    def __init__(self, slots: int) -> None:
+        if slots < 1:
+            raise ValueError(f"a heartbeat table needs at least one slot, not {slots}")
+        self.slots = slots
+        self.buffer = mmap.mmap(-1, slots * SLOT_SIZE)
+        self._wide = memoryview(self.buffer).cast("q")
+        self._narrow = memoryview(self.buffer).cast("i")
+
+    def claim(self) -> Slot:
+        """The free slot of the lowest index, now BOOTING and just beaten.
+
+        Raises NoSlot when none is free.
+        """
+        for index in range(self.slots):
+            slot = Slot(self, index)
+            if slot.state == FREE:
+                self.buffer[slot.offset : slot.offset + SLOT_SIZE] = bytes(SLOT_SIZE)
+                slot.notify()
+                slot.state = BOOTING
+                return slot
+        raise NoSlot(f"all {self.slots} heartbeat slots are taken")
+
+    def release(self, slot: Slot) -> None:
+        """Give `slot` back. Its worker must be gone."""
+        slot.state = FREE
+
+    def close(self) -> None:
+        """Unmap the table in this process. No slot of it may be used any more."""
+        self._wide.release()
+        self._narrow.release()
+        self.buffer.close()
+
+
+class Slot:
+    """One worker's place in `table`, at byte `offset` of ``table.buffer``."""
+
+    __slots__ = ("_narrow", "_narrow_at", "_wide", "_wide_at", "index", "offset", "table")
+
+    def __init__(self, table: HeartbeatTable, index: int) -> None:
+        self.table = table
+        self.index = index
+        self.offset = index * SLOT_SIZE
+        self._wide = table._wide
+        self._narrow = table._narrow
+        self._wide_at = self.offset // 8
+        self._narrow_at = self.offset // 4
+
+    def notify(self) -> None:
+        """Say that the worker lives."""
+        self._wide[self._wide_at] = time.monotonic_ns()
+
+    def last_update(self) -> float:
+        """When the worker said so last, in seconds of the monotonic clock."""
+        return self._wide[self._wide_at] / 1e9
+
+    @property
+    def requests(self) -> int:
+        return self._wide[self._wide_at + REQUESTS // 8]
+
+    @requests.setter
+    def requests(self, value: int) -> None:
+        self._wide[self._wide_at + REQUESTS // 8] = value
+
+    @property
+    def connections(self) -> int:
+        return self._narrow[self._narrow_at + CONNECTIONS // 4]
+
+    @connections.setter
+    def connections(self, value: int) -> None:
+        self._narrow[self._narrow_at + CONNECTIONS // 4] = value
+
+    @property
+    def state(self) -> int:
+        return self._narrow[self._narrow_at + STATE // 4]
+
+    @state.setter
+    def state(self, value: int) -> None:
+        self._narrow[self._narrow_at + STATE // 4] = value
+
+    @property
+    def pid(self) -> int:
+        return self._narrow[self._narrow_at + PID // 4]
+
+    @pid.setter
+    def pid(self, value: int) -> None:
+        self._narrow[self._narrow_at + PID // 4] = value
+
+    def __repr__(self) -> str:
+        return f"<Slot {self.index} {STATE_NAMES[self.state]} pid={self.pid}>"

@@ -1,0 +1,43 @@
+"""No worker outlives its master by more than its grace, even when it is stuck.
+
+A worker's loop notices the end of its master by itself: the parent pipe, whose write end
+only the master holds, becomes readable. `guard` is for the worker that does not come back to its loop: a
+thread that waits for the same event and, when the grace is over, kills the process.
+
+The names it needs are bound at import, in the master, because an application may replace
+those of the standard library later (gevent does).
+"""
+
+from __future__ import annotations
+
+import os
+from _thread import start_new_thread as _start_new_thread
+from os import _exit, getpid, getppid, kill
+from select import POLLIN, poll
+from signal import SIGKILL
+from time import sleep
+
+
+def guard(parent_fd: int, ppid: int, grace: float) -> None:
+    """Kill this process `grace` seconds after its master `ppid` has ended.
+
+    `parent_fd` is the read end of the parent pipe. Where the system has descriptors of processes, that of the
+    master is watched too: the pipe alone says nothing while another child of the master keeps its write end.
+    """
+    fds = [parent_fd]
+    try:
+        fds.append(os.pidfd_open(ppid))  # type: ignore[attr-defined, unused-ignore]
+    except (AttributeError, OSError):
+        pass
+    _start_new_thread(_watch, (fds, ppid, grace))
+
+
+def _watch(fds: list[int], ppid: int, grace: float) -> None:
+    poller = poll()
+    for fd in fds:
+        poller.register(fd, POLLIN)
+    while getppid() == ppid and not poller.poll():
+        pass
+    sleep(grace)
+    kill(getpid(), SIGKILL)
+    _exit(1)

@@ -1,0 +1,81 @@
+"""Loading an application again in a process that has it loaded already.
+
+With `preload_app` the master itself imports the application, and a module is imported once
+per process. To load it anew, the modules that the application brought in are forgotten first; when the
+new ones fail to load, the old ones are put back.
+
+Forgotten are all modules that appeared during the load, except
+
+* the standard library and this package: they belong to the process;
+* whole top-level packages of which an extension module is loaded: most extension modules cannot be
+  loaded twice (numpy refuses outright), and their Python side must stay with them.
+
+What these hold is reloaded only by an upgrade (USR2) or a restart.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.machinery
+import linecache
+import sys
+from collections.abc import Callable
+from types import ModuleType
+from typing import TypeVar
+
+T = TypeVar("T")
+
+KEPT = frozenset({"cyhorn", "__main__", "__config__"})
+
+
+class Preloader:
+    """Loads by `load(function)`, remembers which modules came with it, and can go back by one load."""
+
+    def __init__(self) -> None:
+        self._brought: set[str] = set()
+        self._former: tuple[set[str], dict[str, ModuleType]] = (set(), {})
+
+    def load(self, function: Callable[[], T]) -> T:
+        """Call `function` after having forgotten what the last one brought in.
+
+        On any exception the modules are as they were, and it is raised.
+        """
+        saved = {name: sys.modules.pop(name) for name in _forgettable(self._brought)}
+        self._former = (self._brought, saved)
+        importlib.invalidate_caches()
+        linecache.checkcache()
+        before = set(sys.modules)
+        try:
+            result = function()
+        except BaseException:
+            self._brought = set(sys.modules) - before
+            self.undo()
+            raise
+        self._brought = (self._brought - set(saved)) | (set(sys.modules) - before)
+        return result
+
+    def undo(self) -> None:
+        """Put back the modules from before the last load. Doing so twice changes nothing."""
+        brought, saved = self._former
+        if self._brought is brought:
+            return
+        for name in _forgettable(self._brought - brought | set(saved)):
+            sys.modules.pop(name, None)
+        sys.modules.update(saved)
+        self._brought = brought
+
+
+def _forgettable(names: set[str]) -> set[str]:
+    present = {name for name in names if sys.modules.get(name) is not None}
+    kept = KEPT | sys.stdlib_module_names
+    kept |= {_top(name) for name in sys.modules if _is_extension(sys.modules[name])}
+    return {name for name in present if _top(name) not in kept}
+
+
+def _top(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def _is_extension(module: ModuleType | None) -> bool:
+    spec = getattr(module, "__spec__", None)
+    return isinstance(getattr(spec, "loader", None), importlib.machinery.ExtensionFileLoader)

@@ -1,0 +1,107 @@
+"""Signals as bytes on a descriptor that a sleeping loop can watch.
+
+A `WakeupPipe` is the self-pipe of the arbiter and of every worker: the interpreter's C
+handler writes a byte into it the moment a signal arrives, so a poll that is about to sleep
+does not. What the signals were is kept elsewhere (a queue, a flag): a full pipe loses
+wake-ups, which do no harm, and never signals.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+from collections.abc import Iterable
+from types import FrameType
+
+
+def signal_name(number: int) -> str:
+    """``SIGTERM`` for 15; ``signal 63`` for what has no name here."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+class WakeupPipe:
+    """A non-blocking pipe, closed on exec, whose read end tells that there is something to do."""
+
+    def __init__(self) -> None:
+        self.read_fd, self.write_fd = os.pipe()
+        for fd in (self.read_fd, self.write_fd):
+            os.set_blocking(fd, False)
+
+    def fileno(self) -> int:
+        """The descriptor to poll for reading."""
+        return self.read_fd
+
+    def install(self) -> None:
+        """Let every signal of this process write here (main thread only)."""
+        signal.set_wakeup_fd(self.write_fd, warn_on_full_buffer=False)
+
+    def wakeup(self) -> None:
+        """End the sleep. May be called from any thread and from signal handlers."""
+        try:
+            os.write(self.write_fd, b"\0")
+        except OSError:
+            pass  # full: the sleeper wakes anyway; closed: nobody sleeps
+
+    def wait(self, timeout: float | None) -> bool:
+        """Sleep until woken or for `timeout` seconds. True when woken; the pipe is then empty."""
+        poller = select.poll()
+        poller.register(self.read_fd, select.POLLIN)
+        # Rounded up: a deadline that is half a millisecond away must not spin.
+        woken = bool(poller.poll(None if timeout is None else int(max(0.0, timeout) * 1000 + 0.999)))
+        if woken:
+            self.drain()
+        return woken
+
+    def drain(self) -> None:
+        """Take out whatever is in the pipe."""
+        try:
+            while len(os.read(self.read_fd, 4096)) == 4096:
+                pass
+        except OSError:
+            pass
+
+    def close(self) -> None:
+        """Close both ends and stop the signals from writing to them (main thread only)."""
+        current = signal.set_wakeup_fd(-1)
+        if current not in (-1, self.write_fd):
+            signal.set_wakeup_fd(current, warn_on_full_buffer=False)
+        self.detach()
+
+    def detach(self) -> None:
+        """Close both ends. For a forked child, which keeps no part of its parent's pipe."""
+        for fd in (self.read_fd, self.write_fd):
+            try:
+                os.close(fd)
+            except OSError:
+                pass
+
+
+class Blocked:
+    """``with Blocked(signals):`` holds them back in this thread; they arrive afterwards."""
+
+    def __init__(self, signals: Iterable[int]) -> None:
+        self._signals = set(signals)
+        self._before: set[int] = set()
+
+    def __enter__(self) -> None:
+        self._before = set(signal.pthread_sigmask(signal.SIG_BLOCK, self._signals))
+
+    def end(self) -> None:
+        """Let them come, before the end of the block."""
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._before)
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+
+class Stopped(SystemExit):
+    """A signal asked this process to end: what it was doing is unwound and given up."""
+
+
+def stop_at_once(signum: int, frame: FrameType | None) -> None:
+    """A handler that ends the process with status 0, wherever it is."""
+    raise Stopped(0)

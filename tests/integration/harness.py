@@ -1,0 +1,339 @@
+"""A real master process, and what one can see of it from outside.
+
+`Server` starts ``python -m cyhorn`` in a directory of its own, reads its log line by line from
+a pipe and waits for lines and conditions instead of sleeping. `get` is a strict HTTP/1.1
+client: an answer that is cut short, has no length or carries bytes beyond it is an error.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+PATIENCE = 20.0
+
+#: An application that says who it is: ``/`` the version of its code, ``/pid``, ``/env?NAME``, ``/sleep?SECONDS``.
+APPLICATION = """
+import os, time
+
+VERSION = {version!r}
+
+def app(environ, start_response):
+    path, query = environ["PATH_INFO"], environ["QUERY_STRING"]
+    if path == "/pid":
+        body = str(os.getpid())
+    elif path == "/env":
+        body = os.environ.get(query, "")
+    elif path == "/sleep":
+        time.sleep(float(query))
+        body = "slept"
+    elif path == "/crash":
+        os._exit(int(query))
+    else:
+        body = VERSION
+    body = body.encode()
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
+    return [body]
+"""
+
+
+class Broken(Exception):
+    """A request got no whole answer."""
+
+
+def until(condition: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
+    """Wait until `condition` is true, and return its value."""
+    deadline = time.monotonic() + patience
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"in vain for {patience} s: {what}")
+        time.sleep(0.01)
+    return value
+
+
+class Server:
+    """A master process in `folder`.
+
+    `config` is the text of its config file, `worker_class` the class under test, `impl` what
+    CYHORN_IMPL says. The application is `folder`/app.py.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        worker_class: str,
+        impl: str = "python",
+        config: str = "",
+        arguments: Sequence[str] = (),
+        environ: Mapping[str, str] | None = None,
+        bind: str = "127.0.0.1:0",
+    ) -> None:
+        self.folder = folder
+        self.lines: list[str] = []
+        self._news = threading.Condition()
+        self._finished = False
+        self.application_file = folder / "app.py"
+        self.config_file = folder / "cyhorn.conf.py"
+        if not self.application_file.exists():
+            self.write_application("one")
+        self.write_config(config)
+        command = [sys.executable, "-m", "cyhorn", "-b", bind, "-k", worker_class, *arguments, "app:app"]
+        if not bind:
+            del command[3:5]
+        env = {
+            name: value for name, value in os.environ.items() if not name.startswith(("CYHORN", "GUNICORN"))
+        }
+        env.update(PYTHONPATH=str(ROOT), CYHORN_IMPL=impl, PYTHONDONTWRITEBYTECODE="1", PYTHONUNBUFFERED="1")
+        env.pop("PWD", None)
+        env.update(environ or {})
+        self.process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            process_group=0 if sys.version_info >= (3, 11) else None,
+        )
+        self.pid = self.process.pid
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    # --- its files -----------------------------------------------------------------------
+
+    def write_application(self, version: str, before: str = "", after: str = "") -> None:
+        """Replace app.py at once, so that nobody imports half of it."""
+        self._replace(self.application_file, before + APPLICATION.format(version=version) + after)
+
+    def write_config(self, text: str) -> None:
+        self._replace(self.config_file, text)
+
+    @staticmethod
+    def _replace(path: Path, text: str) -> None:
+        draft = path.with_suffix(".draft")
+        draft.write_text(text)
+        os.replace(draft, path)
+
+    # --- its log -------------------------------------------------------------------------
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            with self._news:
+                self.lines.append(line.rstrip("\n"))
+                self._news.notify_all()
+        with self._news:
+            self._finished = True
+            self._news.notify_all()
+
+    def log(self) -> str:
+        return "\n".join(self.lines)
+
+    def mark(self) -> int:
+        """Where the log is now: `wait_for` looks behind it."""
+        return len(self.lines)
+
+    def wait_for(self, pattern: str, since: int = 0, count: int = 1, patience: float = PATIENCE) -> list[str]:
+        """The first `count` lines behind `since` that match; waits for them."""
+        deadline = time.monotonic() + patience
+        with self._news:
+            while True:
+                found = [line for line in self.lines[since:] if re.search(pattern, line)]
+                if len(found) >= count:
+                    return found[:count]
+                left = deadline - time.monotonic()
+                if left <= 0 or self._finished:
+                    raise AssertionError(f"no {pattern!r} ({count}) in the log:\n{self.log()}")
+                self._news.wait(left)
+
+    def seen(self, pattern: str, since: int = 0) -> list[str]:
+        return [line for line in self.lines[since:] if re.search(pattern, line)]
+
+    # --- its processes -------------------------------------------------------------------
+
+    def workers(self, master: int | None = None) -> list[int]:
+        """The living children of the master."""
+        return [pid for pid, ppid, state in processes() if ppid == (master or self.pid) and state not in "ZX"]
+
+    def zombies(self) -> list[int]:
+        return [pid for pid, ppid, state in processes() if ppid == self.pid and state == "Z"]
+
+    def ready(self, count: int = 1, since: int = 0) -> Server:
+        """Wait until `count` workers serve."""
+        self.wait_for("Listening at")
+        until(
+            lambda: self.answering(count) or self.process.poll() is not None, f"{count} workers\n{self.log()}"
+        )
+        assert self.process.poll() is None, self.log()
+        return self
+
+    def answering(self, count: int) -> bool:
+        if len(self.workers()) != count:
+            return False
+        try:
+            return bool(self.get("/"))
+        except (Broken, OSError):
+            return False
+
+    def signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def wait_exit(self, patience: float = PATIENCE) -> int:
+        try:
+            code = self.process.wait(patience)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"the master did not end within {patience} s:\n{self.log()}") from None
+        self._reader.join(2)
+        return code
+
+    def stop(self) -> int:
+        """TERM and the exit status."""
+        self.signal(signal.SIGTERM)
+        return self.wait_exit()
+
+    def destroy(self) -> None:
+        """Whatever is left of it, gone."""
+        pids = {pid for pid, _, _ in processes() if self._is_ours(pid)} | {self.pid}
+        for pid in pids:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        self.process.wait()
+        self._reader.join(2)
+        assert self.process.stdout is not None
+        if not self._reader.is_alive():
+            self.process.stdout.close()
+
+    def _is_ours(self, pid: int) -> bool:
+        try:
+            return os.readlink(f"/proc/{pid}/cwd") == str(self.folder.resolve())
+        except OSError:
+            return False
+
+    # --- as a client ---------------------------------------------------------------------
+
+    @property
+    def address(self) -> Any:
+        line = self.wait_for("Listening at")[0]
+        found = re.search(r"http://(.*):(\d+) |unix:(\S+) ", line)
+        assert found is not None, line
+        return found[3] or (found[1].strip("[]"), int(found[2]))
+
+    def connect(self) -> socket.socket:
+        address = self.address
+        family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
+        connection = socket.socket(family, socket.SOCK_STREAM)
+        connection.settimeout(PATIENCE)
+        try:
+            connection.connect(address)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def send(self, target: str) -> socket.socket:
+        """A connection on which a request for `target` is sent."""
+        connection = self.connect()
+        connection.sendall(f"GET {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+        return connection
+
+    def get(self, target: str = "/") -> str:
+        """The body of the answer to GET `target`. Raises Broken."""
+        with self.send(target) as connection:
+            return answer(connection)
+
+
+def answer(connection: socket.socket) -> str:
+    """Read the one answer on `connection` to its end."""
+    received = b""
+    try:
+        while chunk := connection.recv(65536):
+            received += chunk
+    except OSError as error:
+        raise Broken(f"{error} after {received!r}") from error
+    head, separator, body = received.partition(b"\r\n\r\n")
+    if not separator:
+        raise Broken(f"no whole head: {received!r}")
+    lines = head.decode("latin-1").split("\r\n")
+    if not re.fullmatch(r"HTTP/1\.1 200 .*", lines[0]):
+        raise Broken(f"{lines[0]}: {body[:2000]!r}")
+    fields = dict(line.lower().split(": ", 1) for line in lines[1:])
+    if int(fields["content-length"]) != len(body):
+        raise Broken(f"{fields['content-length']} bytes announced, {len(body)} came")
+    return body.decode()
+
+
+class Load:
+    """Clients that ask again and again, each on a fresh connection, until the block ends.
+
+    `failures` are the answers that were not whole, `bodies` what the others said.
+    """
+
+    def __init__(self, server: Server, clients: int = 3, target: str = "/") -> None:
+        self.failures: list[str] = []
+        self.bodies: list[str] = []
+        self._server = server
+        self._target = target
+        self._over = threading.Event()
+        self._threads = [threading.Thread(target=self._ask, daemon=True) for _ in range(clients)]
+
+    def _ask(self) -> None:
+        while not self._over.is_set():
+            try:
+                self.bodies.append(self._server.get(self._target))
+            except (Broken, OSError) as error:
+                self.failures.append(repr(error))
+
+    def wait(self, more: int) -> None:
+        """Wait until `more` answers have come from now on."""
+        wanted = len(self.bodies) + more
+        until(lambda: len(self.bodies) >= wanted or self.failures, f"{more} more answers")
+
+    def __enter__(self) -> Load:
+        for thread in self._threads:
+            thread.start()
+        self.wait(1)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join(PATIENCE)
+
+
+def processes() -> list[tuple[int, int, str]]:
+    """Every process: pid, parent's pid, state."""
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                fields = Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            found.append((int(entry), int(fields[1]), fields[0]))
+    return found
+
+
+def is_alive(pid: int) -> bool:
+    return any(found == pid and state not in "ZX" for found, _, state in processes())
+
+
+def descriptors(pid: int) -> int:
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def title(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
