@@ -66,7 +66,7 @@ regression: build ## time the tree against a base commit, both built here
 	$(PY) -m perf.regression $(ARGS)
 
 fuzz: build ## feed mutated bytes to both twins of the parser
-	$(PY) -m fuzz $(ARGS)
+	$(PY) -m fuzz.fuzz_parser $(ARGS)
 
 docs: $(VENV)/.installed ## write the manual to docs/_build (installs Sphinx)
 	CYHORN_BUILD=pure $(PY) -m pip install --quiet --no-build-isolation --editable '.[docs]'
