@@ -90,6 +90,7 @@ class BaseApplication:
         application itself is loaded anew when it is next asked for.
         """
         before, directory = dict(vars(self)), os.getcwd()
+        config_module = sys.modules.get(sources.CONFIG_MODULE)
         try:
             with contextlib.suppress(OSError):
                 os.chdir(self.start_directory)
@@ -98,6 +99,8 @@ class BaseApplication:
         except BaseException as problem:
             vars(self).clear()
             vars(self).update(before)
+            if config_module is not None:
+                sys.modules[sources.CONFIG_MODULE] = config_module
             with contextlib.suppress(OSError):
                 os.chdir(directory)
             if isinstance(problem, ConfigError | KeyboardInterrupt):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from cyhorn.app.base import Application, fail
+from cyhorn.config.config import COMMAND_LINE
 from cyhorn.errors import ConfigError
 from cyhorn.wsgi.load import load_application
 
@@ -25,7 +26,7 @@ class WSGIApplication(Application):
         self.app_uri = None
         if args:
             self.app_uri = args[0]
-            self.cfg.set("default_proc_name", args[0])
+            self.cfg.set("default_proc_name", args[0], COMMAND_LINE)
         for extra in args[1:]:
             self.cfg.warn(f"{extra!r} on the command line is ignored: {args[0]} is the application")
         return None

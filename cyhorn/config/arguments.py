@@ -33,7 +33,8 @@ class _Version(argparse.Action):
         values: str | Sequence[Any] | None,
         option_string: str | None = None,
     ) -> NoReturn:
-        parser.exit(message=f"{parser.prog} ({version_text()})\n")
+        print(f"{parser.prog} ({version_text()})")
+        parser.exit()
 
 
 class Parser(argparse.ArgumentParser):

@@ -35,6 +35,7 @@ COMMAND_LINE = "the command line"
 #: Where flags are read from the environment: the first that is set counts.
 ARGUMENT_VARIABLES = ("CYHORN_CMD_ARGS", "GUNICORN_CMD_ARGS")
 
+#: What the default logger knows; other logger classes may know more.
 LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
 
 _shown = reprlib.Repr()
@@ -161,11 +162,6 @@ class Config:
             if setting.row.pending and setting.used:
                 pending.setdefault(setting.row.pending, []).append(f"{setting.name} ({setting.source})")
         lines += [f"{', '.join(names)}: {text}" for text, names in pending.items()]
-        if self.settings["logger_class"].source == DEFAULT and str(self.loglevel).lower() not in LOG_LEVELS:
-            lines.append(
-                f"loglevel = {self.loglevel!r} ({self.settings['loglevel'].source}):"
-                f" none of {', '.join(LOG_LEVELS)}; info is used"
-            )
         lines += [
             f"reload_extra_files: {entry!r} matches no file now"
             for entry in self.reload_extra_files
@@ -194,6 +190,9 @@ class Config:
                     family.resolve(value)
                 except ConfigError as problem:
                     found.append(f"{problem} ({self._worker_source(family.setting)})")
+        logger, level = self.settings["logger_class"], self.settings["loglevel"]
+        if logger.value == logger.default and str(level.value).lower() not in LOG_LEVELS:
+            found.append(f"loglevel = {level.value!r} ({level.source}): use one of {', '.join(LOG_LEVELS)}")
         found += self._tls_problems()
         return found
 

@@ -26,7 +26,7 @@ from typing import Any
 from cyhorn.errors import EXIT_BOOT, AppImportError
 
 DEFAULT_NAME = "application"
-#: What applications are called, most usual first; tried when the closest name is asked for.
+#: What applications are called, most usual first; proposed where no name is close.
 USUAL_NAMES = ("application", "app", "wsgi", "wsgi_app", "create_app", "make_app", "server", "api")
 
 
@@ -129,7 +129,7 @@ def _attribute(module: ModuleType, node: ast.expr, expression: str) -> Any:
     except AttributeError:
         public = [other for other in dir(owner) if not other.startswith("_")]
         near = difflib.get_close_matches(name, public, n=2)
-        near += [usual for usual in USUAL_NAMES if usual in public and usual not in near]
+        near = near or [usual for usual in USUAL_NAMES if usual in public]
         raise AppImportError(f"{where} has no attribute {name!r}{_hint(near[:2])}") from None
 
 
