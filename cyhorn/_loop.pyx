@@ -281,7 +281,7 @@ cdef class Loop:
             return 0
         view = memoryview(table.buffer)
         self.slot_view = view
-        self.slot_beat = <long long *>&view[self.heartbeat.offset]
+        self.slot_beat = <long long *>&view[<Py_ssize_t>self.heartbeat.offset]
         self.slot_requests = self.slot_beat + 1
         self.slot_connections = <int *>(self.slot_beat + 2)
         return 0

@@ -61,7 +61,6 @@ class LoopOptions:
     multiprocess: bool = False
     context_isolation: bool = True
     max_requests: int = 0  # jitter included
-    worker_connections: int = 0  # open connections at which accepting pauses
 
     # Hooks and logs: None or a callable, so that the loop tests a pointer
     pre_request: Callable[[Any], None] | None = None  # (request)

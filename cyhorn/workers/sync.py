@@ -1,0 +1,148 @@
+"""The sync worker: one thread, any number of connections, one request at a time.
+
+All it does itself is to give the loop what it needs of configuration, log and hooks. The
+loop (`cyhorn.loop`, compiled or Python) waits for the network, so that no client holds the
+worker; the application is called in this thread, with a complete request.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+from types import FrameType
+from typing import Any
+
+from cyhorn.log.access import access_wanted, fast_access_log
+from cyhorn.log.errors_stream import WSGIErrors
+from cyhorn.loop import Loop
+from cyhorn.net.tls import make_ssl_context
+from cyhorn.workers.base import STOPPING, Worker
+from cyhorn.wsgi.options import LoopOptions
+from cyhorn.wsgi.template import ListenerInfo, process_script_name
+
+#: How a setting of the configuration becomes a field of LoopOptions where it is not simply copied.
+_COMPUTED = frozenset(
+    (
+        "access",
+        "access_with_request",
+        "flush_access",
+        "forwarded_allow_ips",
+        "linger_timeout",
+        "max_requests",
+        "multiprocess",
+        "multithread",
+        "on_tick",
+        "post_request",
+        "pre_request",
+        "proxy_allow_ips",
+        "script_name",
+        "tick",
+    )
+)
+
+
+class SyncWorker(Worker):
+    """Serves by one `Loop` until told to stop."""
+
+    loop: Loop | None = None
+
+    def run(self) -> None:
+        """Serve until a signal, the end of the master or `max_requests`; then drain and return."""
+        assert self.wsgi is not None
+        ssl_context = make_ssl_context(self.cfg, self.log) if self.cfg.is_ssl else None
+        watch: dict[int, Callable[[], None]] = {self.wakeup_fd: self._on_wakeup}
+        if self.parent_fd >= 0:
+            watch[self.parent_fd] = self._on_orphaned
+        self.loop = Loop(
+            self.loop_options(),
+            [ListenerInfo(getattr(listener, "sock", listener), ssl_context) for listener in self.sockets],
+            self.wsgi,
+            log=self.log,
+            errors=WSGIErrors(self.cfg),
+            heartbeat=self.tmp,
+            watch={fd: callback for fd, callback in watch.items() if fd >= 0},
+            on_max_requests=self._on_max_requests,
+        )
+        if not self.alive:
+            self.loop.stop()
+        self.loop.run()
+
+    def loop_options(self) -> LoopOptions:
+        """What the loop has to know, from the configuration."""
+        cfg = self.cfg
+        values = {
+            field.name: getattr(cfg, field.name)
+            for field in dataclasses.fields(LoopOptions)
+            if field.name not in _COMPUTED
+        }
+        return LoopOptions(
+            **values,
+            **self._access_options(),
+            forwarded_allow_ips=None if "*" in cfg.forwarded_allow_ips else cfg.forwarded_allow_networks(),
+            proxy_allow_ips=None if "*" in cfg.proxy_allow_ips else cfg.proxy_allow_networks(),
+            multiprocess=cfg.workers > 1,
+            max_requests=0 if self.max_requests == sys.maxsize else self.max_requests,
+            script_name=process_script_name(),
+            pre_request=self._guarded("pre_request"),
+            post_request=self._guarded("post_request"),
+        )
+
+    def _access_options(self) -> dict[str, Any]:
+        """The access log: lines made by ourselves, or the logger's `access`, or nothing."""
+        fast = fast_access_log(self.log, self.cfg)
+        if fast is not None:
+            return {"access": fast.record, "flush_access": fast.flush}
+        if not access_wanted(self.log):
+            return {}
+        log_access = self.log.access
+
+        def access(request: Any, environ: dict[str, Any], response: Any, seconds: float) -> None:
+            try:
+                log_access(response, request, environ, timedelta(seconds=seconds))
+            except Exception:
+                self.log.exception("The access log line could not be made")
+
+        return {"access_with_request": access}
+
+    def _guarded(self, name: str) -> Callable[..., None] | None:
+        """Hook `name` for the loop: this worker is its first argument, and what it raises is logged."""
+        hook = getattr(self.cfg, name)
+        if hook is None:
+            return None
+        counts = name == "pre_request"
+
+        def call(*arguments: Any) -> None:
+            if counts and self.loop is not None:
+                self.nr = self.loop.requests
+            try:
+                hook(self, *arguments)
+            except Exception:
+                self.log.exception("The hook %s failed", name)
+
+        return call
+
+    # -- what ends it -----------------------------------------------------------------------
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """TERM: answer what has been received, then end."""
+        super().handle_exit(sig, frame)
+        if self.loop is not None:
+            self.loop.stop()
+
+    def _on_wakeup(self) -> None:
+        # The handlers have run by now, or run before the next bytecode: only the pipe is left.
+        self.drain_wakeups()
+
+    def _on_orphaned(self) -> None:
+        if self.alive:
+            self.log.info("Parent changed, shutting down: %s", self)
+            self.alive = False
+        assert self.loop is not None
+        self.loop.stop()
+
+    def _on_max_requests(self) -> None:
+        self.log.info("Autorestarting worker after current request.")
+        self.alive = False
+        self.announce(STOPPING)
