@@ -45,7 +45,14 @@ class EnvironBuilder:
     point.
     """
 
-    __slots__ = ("_forwarder", "_header_map", "_scheme_fields", "_script_name", "_server_from_host", "_template")
+    __slots__ = (
+        "_forwarder",
+        "_header_map",
+        "_scheme_fields",
+        "_script_name",
+        "_server_from_host",
+        "_template",
+    )
 
     def __init__(
         self,
@@ -83,7 +90,8 @@ class EnvironBuilder:
         environ["REQUEST_METHOD"] = head.method
         environ["RAW_URI"] = head.target
         environ["QUERY_STRING"] = head.query
-        environ["SERVER_PROTOCOL"] = "HTTP/%d.%d" % head.version
+        major, minor = head.version
+        environ["SERVER_PROTOCOL"] = f"HTTP/{major}.{minor}"
         environ["REMOTE_ADDR"] = remote_addr
         if remote_port is not None:
             environ["REMOTE_PORT"] = remote_port
@@ -120,7 +128,9 @@ class EnvironBuilder:
         if script_name:
             path = _below(script_name, path)
             environ["SCRIPT_NAME"] = script_name
-        environ["PATH_INFO"] = unquote_to_bytes(path.encode("latin-1")).decode("latin-1") if "%" in path else path
+        if "%" in path:
+            path = unquote_to_bytes(path.encode("latin-1")).decode("latin-1")
+        environ["PATH_INFO"] = path
         if self._server_from_host:
             self._name_server(environ)
         return environ

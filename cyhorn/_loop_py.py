@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import contextvars
 import errno
-import os
 import select
 import selectors
 import socket
@@ -715,8 +714,9 @@ class Loop:
         connection.state = IDLE
         if not writer.keep_alive:
             connection.close_after = True
-            body_left = (connection.decoder is not None and not connection.decoder.done) or connection.remaining > 0
-            connection.linger = pipelined or body_left
+            decoder = connection.decoder
+            unread = connection.remaining > 0 or (decoder is not None and not decoder.done)
+            connection.linger = pipelined or unread
         self._forget_request(connection)
 
     def _complete_environ(self, connection: Connection, environ: dict[str, Any]) -> None:

@@ -18,7 +18,8 @@ from cyhorn.log.access import access_wanted, fast_access_log
 from cyhorn.log.errors_stream import WSGIErrors
 from cyhorn.loop import Loop
 from cyhorn.net.tls import make_ssl_context
-from cyhorn.workers.base import STOPPING, Worker
+from cyhorn.process.heartbeat import STOPPING
+from cyhorn.workers.base import Worker
 from cyhorn.wsgi.options import LoopOptions
 from cyhorn.wsgi.template import ListenerInfo, process_script_name
 
