@@ -4,3 +4,7 @@
 access-log format and its fast path, `handlers` what writes records to descriptors.
 A log that cannot be written never stops a process.
 """
+
+#: The names of the two loggers.
+ERROR = "cyhorn.error"
+ACCESS = "cyhorn.access"

@@ -282,7 +282,10 @@ def parse_format(text: str) -> list[Piece]:
             keys = ", ".join(f"safe_value(environ.get({key!r}, '-'))" for key in REQUEST_LINE)
             pieces.append((f"'%s %s %s' % ({keys})", f"%{flags}{conversion}"))
         else:
-            pieces.append((expression(atom), f"%{flags}{conversion}"))
+            source = expression(atom)
+            if atom in ("s", "b") and conversion != "s":
+                source = f"str({source})"  # text, which only a representation tells from a number
+            pieces.append((source, f"%{flags}{conversion}"))
 
 
 PARAMETERS = "response, environ, seconds, clock"
@@ -353,7 +356,11 @@ def careful_format(pieces: list[Piece]) -> Line:
                 continue
             atom, conversion = step
             try:
-                line.append(conversion % (safe_value(atom(response, environ, seconds, clock)),))
+                value = safe_value(atom(response, environ, seconds, clock))
+            except Exception:
+                value = MISSING
+            try:
+                line.append(conversion % (value,))
             except Exception:
                 line.append(MISSING)
         return "".join(line)

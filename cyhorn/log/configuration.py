@@ -15,9 +15,7 @@ import os
 from typing import Any
 
 from cyhorn.errors import ConfigError
-
-ERROR = "cyhorn.error"
-ACCESS = "cyhorn.access"
+from cyhorn.log import ACCESS, ERROR
 
 #: Gunicorn's logger → cyhorn's.
 ALIASES = {"gunicorn.error": ERROR, "gunicorn.access": ACCESS}

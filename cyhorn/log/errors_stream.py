@@ -8,8 +8,8 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
+from cyhorn.log import ERROR
 from cyhorn.log.handlers import OneWriteHandler, say
-from cyhorn.log.logger import ERROR
 
 
 class WSGIErrors(io.TextIOBase):

@@ -20,15 +20,12 @@ import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any, ClassVar, TextIO
+from typing import Any, ClassVar
 
 from cyhorn.errors import ConfigError
-from cyhorn.log import access_format
+from cyhorn.log import ACCESS, ERROR, access_format
 from cyhorn.log.access_format import SafeAtoms
 from cyhorn.log.handlers import ConsoleHandler, LogFileHandler, open_log
-
-ERROR = "cyhorn.error"
-ACCESS = "cyhorn.access"
 
 
 def all_loggers() -> Iterator[logging.Logger]:
@@ -70,7 +67,6 @@ class Logger:
         self.access_log.propagate = False
         self.error_handlers: list[logging.Handler] = []
         self.access_handlers: list[logging.Handler] = []
-        self.logfile: TextIO | None = None
         self.lock = threading.Lock()
         self.cfg = cfg
         self.setup(cfg)
@@ -94,7 +90,10 @@ class Logger:
         except BaseException:
             self.cfg, self.loglevel = previous
             for log, handlers in zip(logs, before, strict=True):
+                made = [handler for handler in log.handlers if handler not in handlers]
                 log.handlers[:] = handlers
+                for handler in made:
+                    handler.close()
             raise
         for log, handlers in zip(logs, before, strict=True):
             for handler in handlers:
@@ -150,6 +149,7 @@ class Logger:
         for handler in log.handlers[:]:
             if getattr(handler, "_cyhorn", False):
                 log.removeHandler(handler)
+                handler.close()
                 break
         if output is None:
             return
@@ -192,7 +192,7 @@ class Logger:
             new = open_log(path, self._owner(self.cfg))
         except OSError as cause:
             raise ConfigError(f"errorlog: cannot write {path!r}: {cause.strerror}") from cause
-        with self.lock:
+        with self.lock, new:
             for stream, usual in ((sys.stdout, 1), (sys.stderr, 2)):
                 with suppress(Exception):  # there is none, or it is full
                     stream.flush()
@@ -204,9 +204,6 @@ class Logger:
                 if type(stream) is io.TextIOWrapper:
                     # A file is buffered in blocks: prints would come late, and cut anywhere.
                     stream.reconfigure(line_buffering=True)
-            old, self.logfile = self.logfile, new
-            if old is not None:
-                old.close()
 
     # --- the error log ---
 
