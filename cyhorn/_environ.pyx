@@ -14,7 +14,7 @@ from cpython.unicode cimport PyUnicode_DecodeLatin1
 from libc.string cimport memcmp, memcpy
 
 from cyhorn._parser cimport NAME_UNDERSCORE, PATH_ENCODED, TARGET_IS_PATH, VALUE_FOLDED, VALUE_HIGH
-from cyhorn._parser cimport Field, RequestParser, Span
+from cyhorn._parser cimport Field, RequestParser, field_value
 
 from cyhorn.errors import Code, http_error
 from cyhorn.grammar import KNOWN_FIELDS
@@ -56,19 +56,12 @@ cdef inline str _value(const unsigned char *p, Field *field):
     cdef const unsigned char *value = p + field.value.start
     cdef Py_ssize_t n = field.value.length
     if field.flags & (VALUE_HIGH | VALUE_FOLDED):
-        if field.flags & VALUE_FOLDED:
-            return _unfolded(value, n)
-        return PyUnicode_DecodeLatin1(<const char *>value, n, NULL)
+        return field_value(p, field)
     if n == 10 and memcmp(value, b"keep-alive", 10) == 0:
         return KEEP_ALIVE
     if n == 3 and memcmp(value, b"*/*", 3) == 0:
         return ANYTHING
     return _ascii(value, n)
-
-
-cdef str _unfolded(const unsigned char *value, Py_ssize_t n):
-    """A value over several lines: each fold is one space (9112 5.2)."""
-    return " ".join([line.strip(" \t") for line in PyUnicode_DecodeLatin1(<const char *>value, n, NULL).split("\r\n")]).strip(" \t")
 
 
 cdef str _key(const unsigned char *p, Field *field):

@@ -14,10 +14,9 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.exc cimport PyErr_CheckSignals, PyErr_SetFromErrno
 from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
-from cpython.ref cimport PyObject
 from libc.errno cimport EAGAIN, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, errno
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
-from libc.string cimport memcpy, memmove, memset
+from libc.string cimport memcmp, memcpy, memmove, memset
 
 from cyhorn._environ cimport EnvironBuilder
 from cyhorn._parser cimport CHUNK_DATA, CHUNK_END, ChunkedDecoder, RequestParser, build_head
@@ -45,6 +44,9 @@ cdef extern from "Python.h":
     int PyContext_Enter(object context) except -1
     int PyContext_Exit(object context) except -1
     Py_ssize_t Py_REFCNT(object o)
+
+cdef extern from "strings.h" nogil:
+    int strncasecmp(const char *a, const char *b, size_t n)
 
 cdef extern from "sys/epoll.h" nogil:
     ctypedef union epoll_data_t:
@@ -144,6 +146,15 @@ cdef class Connection:
 
     def __dealloc__(self):
         PyMem_Free(self.pending)
+
+
+cdef inline bint _is_head(RequestParser parser, const unsigned char *method) noexcept:
+    """Whether the method of the head that was found is HEAD."""
+    if parser.method.length != 4:
+        return False
+    if parser.casefold_http_method:
+        return strncasecmp(<const char *>method, b"HEAD", 4) == 0
+    return memcmp(method, b"HEAD", 4) == 0
 
 
 @cython.final
@@ -317,8 +328,8 @@ cdef class Loop:
 
     cdef int watch_listener(self, Listener listener) except -1:
         # Exclusive: one connection wakes one of the workers that share the socket.
-        self.control(EPOLL_CTL_ADD, listener.fd, EPOLLIN | EPOLLEXCLUSIVE, LISTENER_MARK | <uint64_t>listener.fd)
-        return 0
+        cdef uint64_t data = LISTENER_MARK | <uint64_t>listener.fd
+        return self.control(EPOLL_CTL_ADD, listener.fd, EPOLLIN | EPOLLEXCLUSIVE, data)
 
     cdef RequestParser new_parser(self):
         options = self.options
@@ -541,8 +552,8 @@ cdef class Loop:
         """Accept a batch; return whether there may be more."""
         cdef unsigned char address[ADDRESS_SIZE]
         cdef socklen_t length
-        cdef int i, fd
-        for i in range(ACCEPT_BATCH):
+        cdef int fd
+        for _ in range(ACCEPT_BATCH):
             length = ADDRESS_SIZE
             (<sockaddr *>address).sa_family = 0
             fd = accept4(listener.fd, <sockaddr *>address, &length, SOCK_NONBLOCK | SOCK_CLOEXEC)
@@ -830,9 +841,7 @@ cdef class Loop:
             raise http_error(-taken)
         if c.remote_addr is None:
             self.name_peer(c)
-        c.head_only = parser.method.length == 4 and (p[parser.method.start] | 32) == 104 \
-            and p[parser.method.start:parser.method.start + 4].upper() == b"HEAD" \
-            and (parser.casefold_http_method or p[parser.method.start] == 72)
+        c.head_only = _is_head(parser, p + parser.method.start)
         c.http_1_1 = parser.major > 1 or (parser.major == 1 and parser.minor >= 1)
         c.wants_keep_alive = parser.keep_alive
         c.continue_due = parser.expect_continue
@@ -889,7 +898,8 @@ cdef class Loop:
                     event = c.decoder.step(p + taken, n - taken, &step)
                     taken += step
                     if event == CHUNK_DATA:
-                        c.body.append(PyBytes_FromStringAndSize(<const char *>c.decoder.data, c.decoder.length))
+                        piece = PyBytes_FromStringAndSize(<const char *>c.decoder.data, c.decoder.length)
+                        c.body.append(piece)
                     elif event < 0:
                         raise http_error(-event)
                     else:
@@ -1061,7 +1071,9 @@ cdef class Loop:
     cdef int stream(self, Connection c, ResponseWriter writer, object result) except -1:
         """Send the items of `result` as they come, without waiting for the next."""
         if isinstance(result, (bytes, str)) or not hasattr(result, "__iter__"):
-            raise ApplicationError(f"the application returned {type(result).__name__}, not an iterable of bytes")
+            raise ApplicationError(
+                f"the application returned {type(result).__name__}, not an iterable of bytes"
+            )
         if isinstance(result, FileWrapper) and self.send_file(c, writer, result):
             return 0
         for item in result:
@@ -1271,7 +1283,9 @@ cdef class Loop:
     cdef object queue_of(self, Connection c):
         options = self.options
         if c.queue is None:
-            c.queue = OutQueue(options.response_buffer_size, options.response_spool_size, options.tmp_upload_dir)
+            c.queue = OutQueue(
+                options.response_buffer_size, options.response_spool_size, options.tmp_upload_dir
+            )
         return c.queue
 
     cdef int enqueue(self, Connection c, object data) except -1:
@@ -1374,7 +1388,7 @@ cdef class Loop:
             return plain
         return b"" if ended or c.tls.eof else None
 
-    # -- reading while the application runs (buffer_request_body = False) --------------------------------------
+    # -- reading while the application runs (buffer_request_body = False) -------------------------
 
     def _receive_body(self, Connection c not None, size):
         """Up to about `size` decoded bytes of the body of the request at hand; b"" at its end."""

@@ -10,7 +10,7 @@ cdef class OutputBuffer:
     cdef Py_ssize_t *places
     cdef Py_ssize_t large_count   # entries of large and places in use
     cdef Py_ssize_t place_capacity
-    cdef readonly Py_ssize_t size # bytes in all
+    cdef readonly Py_ssize_t size  # bytes in all
 
     cdef int reserve(self, Py_ssize_t more) except -1
     cdef int put(self, const void *p, Py_ssize_t n) except -1

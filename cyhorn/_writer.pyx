@@ -9,7 +9,7 @@ and never copied.
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
+from cpython.mem cimport PyMem_Free, PyMem_Realloc
 from libc.string cimport memcmp, memcpy
 
 from email.utils import formatdate
@@ -59,9 +59,10 @@ cdef int _fill_tables() except -1:
     for value in FIELD_VALUE:
         VALUE[value] = 1
     kinds = dict.fromkeys(sorted(HOP_BY_HOP), <int>HOP)
-    kinds |= {
-        "connection": <int>CONNECTION, "content-length": <int>CONTENT_LENGTH, "date": <int>DATE, "server": <int>SERVER
-    }
+    kinds["connection"] = <int>CONNECTION
+    kinds["content-length"] = <int>CONTENT_LENGTH
+    kinds["date"] = <int>DATE
+    kinds["server"] = <int>SERVER
     for name, kind in kinds.items():
         text = name.encode()
         SPECIALS[special_count].length = len(text)
