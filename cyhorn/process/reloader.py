@@ -57,8 +57,14 @@ class Reloader(threading.Thread):
             self.add_extra_file(entry)
 
     def add_extra_file(self, filename: str) -> None:
-        """Watch a file, or the files that match a pattern, now or later."""
-        (self._extra_patterns if glob.has_magic(filename) else self._extra_files).add(filename)
+        """Watch a file, or the files that match a pattern, now or later; also while running.
+
+        What is there when it is added is not a change.
+        """
+        is_pattern = glob.has_magic(filename)
+        for name in glob.iglob(filename, recursive=True) if is_pattern else (filename,):
+            self._seen.setdefault(name, signature(name))
+        (self._extra_patterns if is_pattern else self._extra_files).add(filename)
 
     def start(self) -> None:
         """Begin to watch: what changes from now on counts."""
@@ -93,8 +99,9 @@ class Reloader(threading.Thread):
                 yield source_of(filename)
 
     def _extras(self) -> Iterator[str]:
-        yield from self._extra_files
-        for pattern in self._extra_patterns:
+        # Copies: `add_extra_file` may come from another thread.
+        yield from tuple(self._extra_files)
+        for pattern in tuple(self._extra_patterns):
             yield from glob.iglob(pattern, recursive=True)
 
     def _first_look(self) -> None:

@@ -224,6 +224,18 @@ def test_a_folder_that_is_replaced_is_watched_again(watch, imported, tmp_path, m
     assert watching.changed() == str(path)
 
 
+def test_a_file_added_while_running_is_watched_from_then_on(watch, tmp_path):
+    (tmp_path / "old.html").write_text("a")
+    extra = tmp_path / "broken.py"
+    extra.write_text("def")
+    watching = watch()
+    watching.reloader.add_extra_file(str(extra))
+    watching.reloader.add_extra_file(str(tmp_path / "*.html"))
+    watching.assert_quiet()
+    extra.write_text("def f(): pass")
+    assert watching.changed() == str(extra)
+
+
 def test_stop_ends_a_reloader_that_saw_nothing(watch):
     watching = watch()
     watching.reloader.stop()
