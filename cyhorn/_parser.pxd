@@ -22,6 +22,7 @@ cdef struct Field:
     short known           # position in grammar.KNOWN_FIELDS, -1 for a stranger
     unsigned char flags
 
+
 @cython.final
 cdef class RequestParser:
     # Limits and switches, set once. 0 is "no limit of its own" for the sizes.
@@ -85,6 +86,7 @@ cdef class RequestParser:
     cdef int judge_transfer_encoding(self, const unsigned char *p) noexcept
     cdef int grow_fields(self) noexcept
 
+
 @cython.final
 cdef class RequestHead:
     # The same head as Python objects; see _parser_py.RequestHead.
@@ -102,15 +104,18 @@ cdef class RequestHead:
     cdef public object expect_continue
     cdef public object host
 
+
 # The head that `parser` found at `p`, as objects.
 cdef RequestHead build_head(RequestParser parser, const unsigned char *p)
 # The field's value; each fold of a folded one is one space (9112 5.2).
 cdef str field_value(const unsigned char *p, const Field *field)
 
+
 cdef enum ChunkEvent:
     CHUNK_MORE = 0        # more bytes are needed
     CHUNK_DATA = 1        # `data`, `length` hold a piece of the body
     CHUNK_END = 2         # the body and its trailers are complete
+
 
 @cython.final
 cdef class ChunkedDecoder:

@@ -16,7 +16,7 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.unicode cimport PyUnicode_DecodeLatin1
 from libc.stdint cimport uint64_t
-from libc.stdlib cimport free, malloc, realloc
+from libc.stdlib cimport free, realloc
 from libc.string cimport memchr, memcmp, memcpy, memset
 
 from cyhorn import grammar
@@ -734,8 +734,11 @@ cdef class RequestParser:
 
     cdef void take_path(self, const unsigned char *p, Py_ssize_t start, Py_ssize_t stop) noexcept:
         """Path and query of p[start:stop], both of them possibly empty."""
-        cdef const unsigned char *found = <const unsigned char *>memchr(p + start, c'?', <size_t>(stop - start))
-        cdef Py_ssize_t path_stop = found - p if found != NULL else stop
+        cdef Py_ssize_t path_stop = stop
+        cdef const unsigned char *found
+        found = <const unsigned char *>memchr(p + start, c'?', <size_t>(stop - start))
+        if found != NULL:
+            path_stop = found - p
         self.path.start = <unsigned int>start
         self.path.length = <unsigned int>(path_stop - start)
         self.query.start = <unsigned int>(path_stop + 1 if found != NULL else stop)

@@ -59,9 +59,7 @@ SINGLETON_FIELDS = frozenset(
 )
 #: Folded over lines, these are refused even with permit_obsolete_folding: two readers
 #: of one message would not agree where it ends, for whom it is, or what follows it.
-UNFOLDABLE_FIELDS = frozenset(
-    (b"host", b"content-length", b"transfer-encoding", b"connection", b"expect")
-)
+UNFOLDABLE_FIELDS = frozenset((b"host", b"content-length", b"transfer-encoding", b"connection", b"expect"))
 #: A repeated Cookie is joined with "; " instead of "," (6265 5.4).
 COOKIE = b"cookie"
 

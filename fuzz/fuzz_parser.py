@@ -21,9 +21,17 @@ from tests.twins import harness
 def check(random: Random) -> str | None:
     """Try one case; the words for it when it fails."""
     if random.random() < 0.75:
-        read, data, options = harness.read_head, mutation.mutate(random, mutation.HEADS), mutation.head_options(random)
+        read, data, options = (
+            harness.read_head,
+            mutation.mutate(random, mutation.HEADS),
+            mutation.head_options(random),
+        )
     else:
-        read, data, options = harness.decode_body, mutation.mutate(random, mutation.BODIES), mutation.body_options(random)
+        read, data, options = (
+            harness.decode_body,
+            mutation.mutate(random, mutation.BODIES),
+            mutation.body_options(random),
+        )
     pieces = mutation.cuts(random, len(data))
     expected = read(_parser_py, data, (), options)
     for module, at in ((_parser, ()), (_parser, pieces), (_parser_py, pieces), (_parser, range(len(data)))):

@@ -33,14 +33,21 @@ BODIES: tuple[bytes, ...] = (
 
 #: Pieces that parsers have been fooled with.
 TOKENS: tuple[bytes, ...] = (
-    b"\r", b"\n", b"\r\n", b"\r\n\r\n", b"\0", b" ", b"\t", b":", b",", b";", b"=", b'"', b"\\", b"_", b"%", b"?",
-    b"/", b"*", b"@", b"#", b"[", b"]", b"[::]", b"::", b".", b"-", b"+1", b"0x", b"\x0b", b"\x0c", b"\x7f", b"\x80",
+    b"\r", b"\n", b"\r\n", b"\r\n\r\n", b"\0", b" ", b"\t", b":", b",", b";", b"=", b'"', b"\\", b"_", b"%",
+    b"?",
+    b"/", b"*", b"@", b"#", b"[", b"]", b"[::]", b"::", b".", b"-", b"+1", b"0x", b"\x0b", b"\x0c", b"\x7f",
+    b"\x80",
     b"\xff", b"Content-Length: 5\r\n", b"Content-Length: 0\r\n", b"Transfer-Encoding: chunked\r\n",
-    b"Transfer-Encoding: identity\r\n", b"Transfer-Encoding: gzip, chunked\r\n", b"Transfer-Encoding:\tchunked\r\n",
-    b"Host: b\r\n", b"Host:\r\n", b"Connection: close\r\n", b"Connection: keep-alive\r\n", b"Expect: 100-continue\r\n",
-    b"Expect: x\r\n", b"Content_Length: 5\r\n", b"Trailer: a\r\n", b"Content-Type: a\r\n", b" folded\r\n", b"\tfolded\r\n",
-    b"chunked", b"identity", b"close", b"keep-alive", b"HTTP/1.1", b"HTTP/1.0", b"HTTP/2.0", b"http://", b"https://",
-    b"99999999999999999999", b"9223372036854775807", b"9223372036854775808", b"ffffffffffffffff", b"8000000000000000",
+    b"Transfer-Encoding: identity\r\n", b"Transfer-Encoding: gzip, chunked\r\n",
+    b"Transfer-Encoding:\tchunked\r\n",
+    b"Host: b\r\n", b"Host:\r\n", b"Connection: close\r\n", b"Connection: keep-alive\r\n",
+    b"Expect: 100-continue\r\n",
+    b"Expect: x\r\n", b"Content_Length: 5\r\n", b"Trailer: a\r\n", b"Content-Type: a\r\n", b" folded\r\n",
+    b"\tfolded\r\n",
+    b"chunked", b"identity", b"close", b"keep-alive", b"HTTP/1.1", b"HTTP/1.0", b"HTTP/2.0", b"http://",
+    b"https://",
+    b"99999999999999999999", b"9223372036854775807", b"9223372036854775808", b"ffffffffffffffff",
+    b"8000000000000000",
     b"10000000000000000", b":65535", b":65536", b"1.2.3.4", b"256.1.1.1", b"a:b:c:d:e:f:1:2", b"0",
 )  # fmt: skip
 

@@ -1,0 +1,15 @@
+"""Where one side alone is tested there is nothing to compare."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+COMPARISONS = ("test_contract.py", "test_differential_parser.py")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    if config.getoption("--impl") == "python" and collection_path.name in COMPARISONS:
+        return True
+    return None
