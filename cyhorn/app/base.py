@@ -129,7 +129,7 @@ class BaseApplication:
 
     def announce(self, log: Any) -> None:
         """Say what the configuration has to say in the error log."""
-        for line in self.cfg.notices:
+        for line in self.cfg.notices():
             log.info(line)
         for line in self.cfg.warnings():
             log.warning(line)
@@ -215,7 +215,7 @@ class Application(BaseApplication):
         self.load_config_from_file(path)
         self.cfg.set("config", path, "found in the directory of the start")
         if os.path.basename(path) != sources.DEFAULT_FILES[0]:
-            self.cfg.notices.append(f"Using {path}, as there is no ./{sources.DEFAULT_FILES[0]}")
+            self.cfg.note(f"Using {path}, as there is no ./{sources.DEFAULT_FILES[0]}")
 
     def load_config_from_module_name_or_filename(self, location: str) -> dict[str, Any]:
         """Run the config file PATH, file:PATH or python:MODULE and take its settings.

@@ -112,8 +112,7 @@ class Config:
         self.prog = prog or os.path.basename(sys.argv[0])
         #: The environment before raw_env was put into it.
         self.env_orig = dict(os.environ)
-        #: What loading found worth an information line in the error log.
-        self.notices: list[str] = []
+        self._notices: list[str] = []
         self._warnings: list[str] = []
 
     # -- values
@@ -143,6 +142,10 @@ class Config:
         if line not in self._warnings:
             self._warnings.append(line)
 
+    def note(self, line: str) -> None:
+        """Keep a line for `notices`."""
+        self._notices.append(line)
+
     def lines(self) -> list[str]:
         """Every setting as ``name = value  # source``, sorted."""
         assigned = {name: f"{name} = {_literal(self.settings[name].value)}" for name in sorted(self.settings)}
@@ -156,18 +159,25 @@ class Config:
 
     def warnings(self) -> list[str]:
         """Lines for the log at start: what was asked for and is not served, or looks wrong."""
-        lines = list(self._warnings)
-        pending: dict[str, list[str]] = {}
-        for setting in self.settings.values():
-            if setting.row.pending and setting.used:
-                pending.setdefault(setting.row.pending, []).append(f"{setting.name} ({setting.source})")
-        lines += [f"{', '.join(names)}: {text}" for text, names in pending.items()]
+        lines = [*self._warnings, *self._said("pending")]
         lines += [
             f"reload_extra_files: {entry!r} matches no file now"
             for entry in self.reload_extra_files
             if is_pattern(entry) and not glob.glob(entry, recursive=True)
         ]
         return lines
+
+    def notices(self) -> list[str]:
+        """Lines for the log at start that are good to know and nothing to mend."""
+        return [*self._notices, *self._said("note")]
+
+    def _said(self, column: str) -> list[str]:
+        """What a column of the table says about the settings that are used, each text once."""
+        users: dict[str, list[str]] = {}
+        for setting in self.settings.values():
+            if (text := getattr(setting.row, column)) and setting.used:
+                users.setdefault(text, []).append(f"{setting.name} ({setting.source})")
+        return [f"{', '.join(names)}: {text}" for text, names in users.items()]
 
     def validate(self) -> None:
         """Check what no value shows alone. Raises ConfigError for the first thing wrong."""

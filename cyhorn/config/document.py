@@ -63,8 +63,8 @@ def entry(row: Row) -> str:
         facts.insert(0, f"- **Flags:** {', '.join(flags)}{again}")
     if row.env:
         facts.append(f"- **Environment:** `{row.env}`")
-    if row.pending:
-        facts.append(f"- **At start:** when it is used, the log says: {row.pending}.")
+    if row.pending or row.note:
+        facts.append(f"- **At start:** when it is used, the log says: {row.pending or row.note}.")
     mark = MARKS.get(row.scope, "")
     return f"### `{row.name}`{mark}\n\n{row.meaning}\n\n" + "\n".join(facts) + "\n"
 

@@ -42,8 +42,9 @@ class Row:
     ``flags`` are the command line's spellings and ``no_flags`` those that store
     False. ``env`` is a variable that replaces the default, ``read_env`` what makes a
     value of its text. ``default_text`` stands in the manual where the default
-    depends on the machine. ``pending`` is said at start when the setting is
-    used: what it asks for and does not get.
+    depends on the machine. When the setting is used, ``pending`` is a warning at
+    start, of what it asks for and does not get, and ``note`` an information, of
+    what it asks for and has without it.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Row:
     read_env: Callable[[str], Any] | None = None
     default_text: str = ""
     pending: str = ""
+    note: str = ""
 
     @property
     def short(self) -> str:

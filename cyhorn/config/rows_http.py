@@ -247,9 +247,7 @@ ROWS = (
         flags=("--http-parser",),
         metavar="PARSER",
         default="auto",
-        pending=(
-            "the environment variable CYHORN_IMPL (auto, compiled, python) chooses the implementation instead"
-        ),
+        note="CYHORN_IMPL (auto, compiled, python) chooses the implementation instead",
         meaning=(
             "Gunicorn's choice of parser. In cyhorn the environment variable CYHORN_IMPL chooses for the"
             " whole process."
@@ -367,6 +365,7 @@ ROWS = (
         flags=("--do-handshake-on-connect",),
         action="store_true",
         default=False,
+        note="handshakes block nobody, whenever they are",
         meaning=(
             "Gunicorn's choice of when to shake hands. cyhorn does so as bytes arrive, which blocks nobody,"
             " so that the value changes nothing."

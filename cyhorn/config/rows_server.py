@@ -326,6 +326,7 @@ ROWS = (
         kind=v.PATH,
         flags=("--worker-tmp-dir",),
         metavar="DIR",
+        note="heartbeats are in shared memory and need no directory",
         meaning=(
             "Gunicorn's directory for heartbeat files. cyhorn's heartbeats are in shared memory and need no"
             " file, so that no disk can delay them; the value changes nothing."

@@ -138,10 +138,10 @@ def test_the_config_file_named_on_the_command_line_goes_first(
 
 def test_reading_gunicorns_file_is_said_at_start(project: Path) -> None:
     (project / "gunicorn.conf.py").write_text("workers = 3\n")
-    (notice,) = start().cfg.notices
+    (notice,) = start().cfg.notices()
     assert "gunicorn.conf.py" in notice and "cyhorn.conf.py" in notice
     (project / "cyhorn.conf.py").touch()
-    assert start().cfg.notices == []
+    assert start().cfg.notices() == []
 
 
 def test_a_list_from_a_higher_source_replaces_the_lower_one(project: Path) -> None:

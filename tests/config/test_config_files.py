@@ -272,3 +272,41 @@ def test_cyhorns_own_file_goes_first(tmp_path: Path) -> None:
     assert sources.discover(str(tmp_path)) == str(tmp_path / "gunicorn.conf.py")
     (tmp_path / "cyhorn.conf.py").touch()
     assert sources.discover(str(tmp_path)) == str(tmp_path / "cyhorn.conf.py")
+
+
+#: The shape of a file that many container images carry: helpers, the environment, a loop over it.
+CONTAINER = """
+import json
+import os
+
+cores_text = os.getenv("CORES", "2")
+max_workers = None
+if os.getenv("MAX_WORKERS"):
+    max_workers = int(os.environ["MAX_WORKERS"])
+host = os.getenv("HOST", "127.0.0.1")
+port = os.getenv("APP_PORT", "8001")
+web_concurrency = max(int(cores_text), 2)
+if max_workers:
+    web_concurrency = min(web_concurrency, max_workers)
+
+workers = web_concurrency
+bind = f"{host}:{port}"
+worker_tmp_dir = "/dev/shm"
+for key, value in {"GUNICORN_BACKLOG": "77", "GUNICORN_CMD_ARGS": ""}.items():
+    locals()[key.split("_", 1)[1].lower()] = value
+
+def when_ready(server): pass
+def child_exit(server, worker): pass
+
+log_data = {"workers": workers, "host": host}
+print(json.dumps(log_data))
+"""
+
+
+def test_a_container_images_file_is_taken(conf: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cfg = load(conf, CONTAINER)
+    assert (cfg.workers, cfg.bind, cfg.backlog) == (2, ["127.0.0.1:8001"], 77)
+    assert cfg.when_ready is not None and cfg.child_exit is not None
+    (line,) = cfg.warnings()
+    assert "'cmd_args'" in line
+    assert capsys.readouterr().out
