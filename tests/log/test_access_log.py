@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cyhorn.log import access_format
@@ -97,6 +97,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., tup
     patch.undo()
 
 
+@settings(deadline=None)  # a busy machine is no defect
 @given(
     text=formats,
     environ=environs,
