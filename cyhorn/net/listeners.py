@@ -13,7 +13,7 @@ Invariants: the sockets are non-blocking and inheritable. A unix socket's path i
 removed only by the process that made the `Listener`, only while the path is still
 the file it bound, and only when it is ours: a path handed over by a supervisor is not.
 Nothing here depends on the arbiter; `cfg` is read for `address`, `backlog`,
-`reuse_port`, `umask`, `uid`, `gid`, `is_ssl`, `certfile` and `keyfile`.
+`reuse_port`, `umask`, `uid`, `gid` and `is_ssl`, and for the TLS settings.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from typing import Any, Final
 
 from cyhorn.errors import ConfigError, ListenError
 from cyhorn.net.addresses import Address, address_url, is_ipv6
+from cyhorn.net.tls import make_ssl_context
 
 #: A failed bind is tried again this often, `BIND_PAUSE` seconds apart: long enough for
 #: the orphans of a dead master to let go of the address.
@@ -180,10 +181,10 @@ def create_listeners(
     caller closes those that are not in the result. Under `cfg.reuse_port` TCP listeners
     come out reserved: see `worker_listeners`. `sleep` is called between retries with seconds.
 
-    Raises ConfigError for a missing certificate file and ListenError, after having closed
+    Raises ConfigError for TLS settings that cannot work, and ListenError, after having closed
     what it opened, when a listener cannot be had.
     """
-    check_tls_files(cfg)
+    check_tls(cfg)
     made: list[Listener] = []
     listeners: list[Listener] = []
     inherited: list[Address] = list(fds) if fds is not None else []
@@ -249,10 +250,20 @@ def close_listeners(listeners: Iterable[Listener], unlink: bool = True) -> None:
         listener.close()
 
 
-def check_tls_files(cfg: Any) -> None:
-    """Raise ConfigError when `certfile` or `keyfile` is set and is not a file."""
+def check_tls(cfg: Any) -> None:
+    """Raise ConfigError when the certificate settings cannot work.
+
+    The workers make their contexts themselves; checked here, a wrong file ends the start, or a
+    reload, in one line. With the `ssl_context` hook only what it may do without is left out:
+    files that are named have to exist.
+    """
+    if not (cfg.certfile or cfg.keyfile):
+        return
+    if cfg.ssl_context is None:
+        make_ssl_context(cfg)
+        return
     for name in ("certfile", "keyfile"):
-        path = getattr(cfg, name, None)
+        path = getattr(cfg, name)
         if path and not os.path.isfile(path):
             raise ConfigError(f"{name}: {path!r} does not exist or is not a file")
 

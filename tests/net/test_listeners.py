@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -19,6 +20,8 @@ from cyhorn.net import listeners as module
 from cyhorn.net.listeners import BIND_RETRIES, Listener, close_listeners, create_listeners, worker_listeners
 
 ROOT = os.geteuid() == 0
+TLS = Path(__file__).resolve().parent.parent / "data" / "tls"
+SERVER = {"is_ssl": True, "certfile": str(TLS / "server.pem"), "keyfile": str(TLS / "server.key")}
 
 
 class Log:
@@ -69,6 +72,10 @@ def config(*addresses, **settings):
         "is_ssl": False,
         "certfile": None,
         "keyfile": None,
+        "ca_certs": None,
+        "cert_reqs": 0,
+        "ciphers": None,
+        "ssl_context": None,
     }
     return SimpleNamespace(**{**values, **settings})
 
@@ -701,14 +708,31 @@ def test_without_reuse_port_workers_share_the_masters_listeners(make, log):
     assert worker_listeners(config(), log, made) == made
 
 
-# --- TLS files
+# --- TLS settings
 
 
-@pytest.mark.parametrize("setting", ["certfile", "keyfile"])
-def test_missing_tls_files_are_found_before_anything_is_bound(make, tmp_path, setting):
+@pytest.mark.parametrize(
+    ("setting", "value", "says"),
+    [
+        ("certfile", "/no/such/file", "certfile: '/no/such/file' does not exist"),
+        ("keyfile", "/no/such/file", "keyfile: '/no/such/file' does not exist"),
+        ("keyfile", str(TLS / "client.key"), "is not the key of the certificate"),
+        ("ca_certs", str(TLS / "server.key"), "holds no PEM certificate"),
+    ],
+)
+def test_wrong_tls_settings_are_found_before_anything_is_bound(make, tmp_path, setting, value, says):
     path = tmp_path / "a.sock"
-    with pytest.raises(ConfigError, match=f"{setting}: '/no/such/file' does not exist"):
-        make(str(path), **{setting: "/no/such/file"})
-    with pytest.raises(ConfigError, match="not a file"):
-        make(str(path), **{setting: str(tmp_path)})
+    with pytest.raises(ConfigError, match=says):
+        make(str(path), **{**SERVER, setting: value})
     assert not path.exists()
+    make(str(path), **SERVER)
+    assert path.exists()
+
+
+def test_with_a_hook_only_the_named_files_have_to_exist(make, tmp_path):
+    path = tmp_path / "a.sock"
+    hook = {"ssl_context": lambda config, factory: pytest.fail("the hook is for the workers")}
+    with pytest.raises(ConfigError, match="keyfile: '/no/such/file' does not exist"):
+        make(str(path), **{**SERVER, **hook, "keyfile": "/no/such/file"})
+    make(str(path), **{**SERVER, **hook, "keyfile": str(TLS / "server-encrypted.key")})
+    assert path.exists()
