@@ -119,8 +119,8 @@ cdef enum:
     LINGER_MAX = 32 << 20       # bytes dropped from a lingering connection before it is closed all the same
     SECOND = 1000000000
 
-cdef long long STOP_GRACE = SECOND // 2      # for a connection without a single request, once the loop stops
-cdef long long ACCEPT_PAUSE = SECOND // 4    # without accepting, after the process ran out of descriptors
+cdef long long STOP_GRACE = 300000000     # for a silent connection to send a request, once the loop stops
+cdef long long ACCEPT_PAUSE = 250000000   # without accepting, after the process ran out of descriptors
 
 # What an event's data says: the descriptor in the low half; a connection's serial above it,
 # or one of these for what is no connection.
@@ -668,7 +668,7 @@ cdef class Loop:
         return self.watch(c, EPOLLIN)
 
     cdef int drain(self) except -1:
-        """Stop takes effect: accept what the kernel has queued, let idle connections go."""
+        """Stop takes effect: accept what the kernel has queued, give idle connections their grace."""
         cdef Connection c
         cdef Listener listener
         self.draining = True
@@ -678,12 +678,9 @@ cdef class Loop:
                     pass
         self.close_listeners()
         for c in self.open_connections():
-            if c.state == IDLE:
-                # A request may have arrived in the meantime: only silence is closed.
-                self.readable(c)
-                if c.state == IDLE:
-                    self.drop(c)
-            elif c.state == HEAD and not c.pending_size and not c.served:
+            if c.state == IDLE or (c.state == HEAD and not c.pending_size):
+                # A request that is on its way would cross a close at once: it is answered with
+                # "Connection: close" instead.
                 self.arm(c, GRACE)
         return 0
 
@@ -1330,13 +1327,12 @@ cdef class Loop:
         c.queue = None
         if c.close_after:
             return self.finish(c)
-        self.enter(c, IDLE if c.environ is None else BODY)
+        if c.environ is None:
+            self.idle(c)
+        else:
+            self.enter(c, BODY)
         self.watch(c, EPOLLIN)
-        if c.pending_size:
-            return self.process(c, c.pending, c.pending_size)
-        if self.stopping and c.state == IDLE:
-            return self.drop(c)
-        return 0
+        return self.process(c, c.pending, c.pending_size) if c.pending_size else 0
 
     cdef int settle(self, Connection c) except -1:
         """After a turn's work on a connection: send what gathered, and wait for what comes next."""
@@ -1352,10 +1348,13 @@ cdef class Loop:
         if c.close_after:
             return self.finish(c)
         if c.state == IDLE:
-            if self.stopping:
-                return self.drop(c)
-            self.arm(c, IDLE)
+            self.idle(c)
         return self.watch(c, EPOLLIN)
+
+    cdef inline void idle(self, Connection c) noexcept:
+        """Wait for a next request: a while, or a moment once the loop stops."""
+        c.state = IDLE
+        self.arm(c, GRACE if self.stopping else IDLE)
 
     # -- TLS ------------------------------------------------------------------------------------------------
 

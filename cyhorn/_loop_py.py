@@ -59,8 +59,9 @@ ACCEPT_BATCH = 16
 JOIN_MAX = 16384
 #: Bytes read and dropped from a lingering connection before it is closed all the same.
 LINGER_MAX = 32 << 20
-#: Seconds that a connection without a single request may still take once the loop stops.
-STOP_GRACE = 0.5
+#: Seconds that a silent connection may still take to send a request once the loop stops: one that is
+#: on its way is answered with "Connection: close", where a close at once would have crossed it.
+STOP_GRACE = 0.3
 #: Seconds without accepting after the process ran out of descriptors.
 ACCEPT_PAUSE = 0.25
 #: Answers wait for those behind them only when as many calls took no longer than this (seconds).
@@ -463,7 +464,7 @@ class Loop:
         self._watch(connection, READ)
 
     def _drain(self) -> None:
-        """Stop takes effect: accept what the kernel has queued, let idle connections go."""
+        """Stop takes effect: accept what the kernel has queued, give idle connections their grace."""
         self._draining = True
         for listener in self._listeners:
             if not listener.resume_at:
@@ -471,12 +472,7 @@ class Loop:
                     pass
         self._close_listeners()
         for connection in list(self._connections.values()):
-            if connection.state == IDLE:
-                # A request may have arrived in the meantime: only silence is closed.
-                self._readable(connection)
-                if connection.state == IDLE:
-                    self._close(connection)
-            elif connection.state == HEAD and not connection.pending and not connection.served:
+            if connection.state == IDLE or (connection.state == HEAD and not connection.pending):
                 self._arm(connection, self._grace)
 
     def _close_listeners(self) -> None:
@@ -995,12 +991,13 @@ class Loop:
         if connection.close_after:
             self._finish(connection)
             return
-        self._enter(connection, IDLE if connection.environ is None else BODY)
+        if connection.environ is None:
+            self._idle(connection)
+        else:
+            self._enter(connection, BODY)
         self._watch(connection, READ)
         if connection.pending:
             self._process(connection, connection.pending)
-        elif self.stopping and connection.state == IDLE:
-            self._close(connection)
 
     def _settle(self, connection: Connection) -> None:
         """After a turn's work on a connection: send what gathered, and wait for what comes next."""
@@ -1015,12 +1012,15 @@ class Loop:
             self._watch(connection, WRITE)
         elif connection.close_after:
             self._finish(connection)
-        elif connection.state == IDLE and self.stopping:
-            self._close(connection)
         else:
             if connection.state == IDLE:
-                self._enter(connection, IDLE)
+                self._idle(connection)
             self._watch(connection, READ)
+
+    def _idle(self, connection: Connection) -> None:
+        """Wait for a next request: a while, or a moment once the loop stops."""
+        connection.state = IDLE
+        self._arm(connection, self._grace if self.stopping else self._timers[IDLE])
 
     # -- reading while the application runs (buffer_request_body = False) -------------------------
 
