@@ -3,19 +3,25 @@
     python -m fuzz.fuzz_parser [--seconds N] [--seed N]
 
 from the root of the repository, with the extension modules built. Ends with status 1 and
-the case, ready to be pasted into a test, when two outcomes differ.
+the case, ready to be pasted into a test, when two outcomes differ. The compiled side reads
+at the end of guarded memory: a read beyond what it was given ends the process by a signal,
+and faulthandler says where.
 """
 
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import sys
 import time
 from random import Random, SystemRandom
 
 from cyhorn import _parser, _parser_py
 from fuzz import mutation
+from fuzz.guard import GuardedMemory
 from tests.twins import harness
+
+_guarded = GuardedMemory().place
 
 
 def check(random: Random) -> str | None:
@@ -34,8 +40,13 @@ def check(random: Random) -> str | None:
         )
     pieces = mutation.cuts(random, len(data))
     expected = read(_parser_py, data, (), options)
-    for module, at in ((_parser, ()), (_parser, pieces), (_parser_py, pieces), (_parser, range(len(data)))):
-        outcome = read(module, data, at, options)
+    for module, at, place in (
+        (_parser, (), _guarded),
+        (_parser, pieces, harness.among_others),
+        (_parser, range(len(data)), _guarded),
+        (_parser_py, pieces, harness.among_others),
+    ):
+        outcome = read(module, data, at, options, place)
         if outcome != expected:
             return (
                 f"{read.__name__}({module.__name__}, {data!r}, {at!r}, {options!r})\n"
@@ -49,6 +60,7 @@ def main() -> int:
     arguments.add_argument("--seconds", type=float, default=60.0, help="how long to run")
     arguments.add_argument("--seed", type=int, default=SystemRandom().getrandbits(32))
     options = arguments.parse_args()
+    faulthandler.enable()
     random = Random(options.seed)
     deadline = time.monotonic() + options.seconds
     cases = 0

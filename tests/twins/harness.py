@@ -6,7 +6,7 @@ The tests of the twins, the corpus tests and the fuzzer all read through here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any, TypeAlias
 
@@ -14,6 +14,8 @@ from cyhorn.errors import HttpError
 
 Outcome: TypeAlias = tuple[Any, ...]
 Options: TypeAlias = Mapping[str, Any]
+#: Puts data[:stop] somewhere: (data, stop) → (buffer, start, stop in the buffer)
+Place: TypeAlias = Callable[[bytes, int], tuple[Any, int, int]]
 
 HEAD_ATTRIBUTES = (
     "size",
@@ -38,14 +40,18 @@ AFTER = b"\0\n\x80"
 MORE: Outcome = ("more",)
 
 
-def _placed(data: bytes, stop: int) -> tuple[bytearray, int, int]:
-    """data[:stop] in a new buffer among strange bytes: (buffer, start, stop)."""
+def among_others(data: bytes, stop: int) -> tuple[bytearray, int, int]:
+    """data[:stop] in a new buffer, strange bytes on both sides."""
     buffer = bytearray(BEFORE + data[:stop] + AFTER)
     return buffer, len(BEFORE), len(BEFORE) + stop
 
 
 def read_head(
-    module: ModuleType, data: bytes, cuts: Iterable[int] = (), options: Options | None = None
+    module: ModuleType,
+    data: bytes,
+    cuts: Iterable[int] = (),
+    options: Options | None = None,
+    place: Place = among_others,
 ) -> Outcome:
     """What `module.RequestParser` makes of `data`, of which it sees the first bytes up to
     each of `cuts` and then all: a head's attributes, ``("error", code)`` or `MORE`.
@@ -54,7 +60,7 @@ def read_head(
     """
     parser = module.RequestParser(**(options or {}))
     for stop in (*cuts, len(data)):
-        buffer, start, end = _placed(data, stop)
+        buffer, start, end = place(data, stop)
         try:
             head = parser.parse(buffer, start, end)
         except HttpError as error:
@@ -68,7 +74,11 @@ def read_head(
 
 
 def decode_body(
-    module: ModuleType, data: bytes, cuts: Iterable[int] = (), options: Options | None = None
+    module: ModuleType,
+    data: bytes,
+    cuts: Iterable[int] = (),
+    options: Options | None = None,
+    place: Place = among_others,
 ) -> Outcome:
     """What `module.ChunkedDecoder` makes of `data`, fed in the pieces between `cuts`:
     ``("body", done, bytes, bytes taken, trailers)`` or ``("error", code)``.
@@ -78,7 +88,7 @@ def decode_body(
     for stop in (*cuts, len(data)):
         if stop < taken:
             continue
-        buffer, start, end = _placed(data[taken:], stop - taken)
+        buffer, start, end = place(data[taken:], stop - taken)
         try:
             pieces, after = decoder.feed(buffer, start, end)
         except HttpError as error:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -14,6 +17,7 @@ from fuzz import fuzz_parser
 from tests.twins import corpus
 from tests.twins.harness import decode_body, every_cut, read_head
 
+ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = settings(max_examples=300, deadline=None)
 
 
@@ -215,3 +219,10 @@ def test_mutated_messages_give_the_same_outcome_on_both_sides(seed):
     random = Random(seed)
     for _ in range(200):
         assert fuzz_parser.check(random) is None
+
+
+def test_the_compiled_side_reads_no_byte_beyond_what_it_was_given():
+    """In a process of its own, which a read of the guard page would kill."""
+    command = [sys.executable, "-m", "fuzz.fuzz_parser", "--seconds", "1"]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
