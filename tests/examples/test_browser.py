@@ -124,6 +124,9 @@ def test_a_person_logs_in_writes_a_note_and_uploads_a_file(
 ) -> None:
     (tmp_path / "sent.bin").write_bytes(content)
     with serve(impl.name, transport, PROJECT, "shelf.wsgi", SHELF_DB=str(database)) as server:
+        # Cookies are a host's, not a port's: those of the run before are still there.
+        browser.go(server.url + "/")
+        browser.call("DELETE", "/cookie")
         browser.go(server.url + "/admin/")
         browser.type("#id_username", ADMIN)
         browser.type("#id_password", PASSWORD)

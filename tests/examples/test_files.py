@@ -16,10 +16,11 @@ CONFIGS = sorted((EXAMPLES / "config").glob("*.py"))
 
 
 @pytest.mark.parametrize("file", CONFIGS, ids=lambda file: file.name)
-def test_every_example_configuration_passes_the_servers_own_check(file: Path) -> None:
+def test_every_example_configuration_passes_the_servers_own_check(file: Path, certificate: Path) -> None:
+    command = ["--check-config", "-c", str(file), "--pythonpath", str(EXAMPLES / "flask"), "app:app"]
     done = subprocess.run(
-        [sys.executable, "-m", "cyhorn", "--check-config", "-c", str(file), "app:app"],
-        cwd=EXAMPLES / "flask",
+        [sys.executable, "-m", "cyhorn", *command],
+        cwd=certificate.parent,  # what tls.conf.py names lies there
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
