@@ -589,7 +589,9 @@ cdef class Loop:
         self.enter(c, HEAD)
         try:
             if listener.ssl_context is not None:
-                c.tls = TLSChannel(listener.ssl_context)
+                c.tls = TLSChannel(
+                    listener.ssl_context, suppress_ragged_eofs=self.options.suppress_ragged_eofs
+                )
             self.readable(c)  # a request usually is there already
             if c.state != CLOSED and not c.events:
                 self.watch(c, EPOLLIN)

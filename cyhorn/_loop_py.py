@@ -411,7 +411,9 @@ class Loop:
             connection.trusted = True
         connection.proxy_due = self.options.proxy_protocol != "off"
         if listener.info.ssl_context is not None:
-            connection.tls = TLSChannel(listener.info.ssl_context)
+            connection.tls = TLSChannel(
+                listener.info.ssl_context, suppress_ragged_eofs=self.options.suppress_ragged_eofs
+            )
         self._connections[connection.fd] = connection
         self._enter(connection, HEAD)
         self._readable(connection)  # a request usually is there already

@@ -54,6 +54,9 @@ class LoopOptions:
     proxy_protocol: str = "off"
     proxy_allow_ips: Sequence[IPv4Network | IPv6Network] | None = ()
 
+    # TLS
+    suppress_ragged_eofs: bool = True
+
     # The application's surroundings
     server_header: str = "cyhorn"
     script_name: str = ""  # SCRIPT_NAME of the process environment
