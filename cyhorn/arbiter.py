@@ -21,21 +21,21 @@ Invariants: `WORKERS` holds exactly the children that were forked and not yet re
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import os
 import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, ClassVar, NoReturn
 
 from cyhorn import SERVER_SOFTWARE, __version__, _impl
 from cyhorn.errors import EXIT_APP_LOAD, EXIT_BOOT, EXIT_CONFIG, ConfigError, CyhornError, HaltServer
+from cyhorn.master.rehearsal import GOT_THROUGH, Rehearsal, rehearse
 from cyhorn.master.reload import Reload
 from cyhorn.master.roster import WorkerRecord, explain_exit, how_it_ended
+from cyhorn.master.stop import Stop
+from cyhorn.master.successor import start_successor
 from cyhorn.master.supervisor import Supervisor
 from cyhorn.net.listeners import Listener, close_listeners, create_listeners
 from cyhorn.process import systemd
@@ -43,28 +43,21 @@ from cyhorn.process.backoff import Backoff
 from cyhorn.process.heartbeat import HeartbeatTable, NoSlot
 from cyhorn.process.oom import OomCounter
 from cyhorn.process.pidfile import Pidfile
-from cyhorn.process.preload import Preloader
+from cyhorn.process.preload import Interrupted, Preloader
 from cyhorn.process.signals import Blocked, WakeupPipe
 from cyhorn.process.title import set_title
-from cyhorn.process.upgrade import FIRST_FD, exec_successor, start_context, take_inheritance
+from cyhorn.process.upgrade import FIRST_FD, start_context, take_inheritance
 from cyhorn.workers.base import Worker
 from cyhorn.workers.child import run_worker
+from cyhorn.workers.hooks import HookFailed, call_hook, require_hook
 
 #: The longest sleep: what nothing announces (a new parent, a stale heartbeat) is noticed within it. Seconds.
 TICK = 1.0
-#: How long workers get at a quick stop. Seconds.
-QUICK_STOP = 2.0
-#: A second TERM this soon is the same one, sent to the process and to its group. Seconds.
-TERM_ECHO = 0.5
 #: A worker that crashes this soon after it was ready counts as one that crashed while booting. Seconds.
 EARLY = 1.0
 
 #: Signals that end the server.
 ENDING = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})
-
-
-class Interrupted(BaseException):
-    """A signal that ends the server came while the application was loaded into the master."""
 
 
 class Arbiter:
@@ -115,11 +108,11 @@ class Arbiter:
         self._backoff = Backoff()
         self._preloader = Preloader()
         self._generation = 0
+        self._rehearsal: Rehearsal | None = None
         self._reload: Reload | None = None
         self._reload_wanted = False
         self._booted = False
         self._stopping = False
-        self._loading = False
         self.setup(app)
         self._table = HeartbeatTable(max(1024, 4 * self.num_workers))
         self._supervisor = Supervisor(self.log)
@@ -172,16 +165,7 @@ class Arbiter:
     def load_application(self, cfg: Any) -> None:
         """With `preload_app`, load the application into this process; anew, if it is there already."""
         self.app.callable = None
-        gc.unfreeze()
-        self._loading = True
-        try:
-            self._preloader.load(self.app.wsgi if cfg.preload_app else _nothing)
-        finally:
-            self._loading = False
-        if cfg.preload_app and cfg.gc_freeze:
-            # Pages that the collector does not touch stay shared with the workers.
-            gc.collect()
-            gc.freeze()
+        self._preloader.load(self.app.wsgi if cfg.preload_app else None, freeze=cfg.gc_freeze)
 
     def restore_application(self) -> None:
         """Undo the last `load_application`, as far as modules go."""
@@ -201,7 +185,7 @@ class Arbiter:
         running = pidfile.validate() if pidfile is not None else None
         if pidfile is not None and running and running != self.pid:
             raise ConfigError(f"Already running on PID {running} (pid file {pidfile.fname!r})")
-        self._require_hook("on_starting", self)
+        require_hook(self.cfg, self.log, "on_starting", self)
 
         self.init_signals()
         passed = systemd.listen_fds()
@@ -219,7 +203,7 @@ class Arbiter:
         self._tell_implementation()
         if hasattr(self.worker_class, "check_config"):
             self.worker_class.check_config(self.cfg, self.log)
-        self._require_hook("when_ready", self)
+        require_hook(self.cfg, self.log, "when_ready", self)
 
     def _make_pidfile(self) -> Pidfile | None:
         path = self.cfg.pidfile
@@ -249,12 +233,16 @@ class Arbiter:
         if sig != signal.SIGCHLD or sig not in self.SIG_QUEUE:
             self.SIG_QUEUE.append(sig)
         self.wakeup()
-        if self._loading and sig in ENDING:
-            raise Interrupted
+        if sig in ENDING:
+            self._preloader.interrupt()
 
     def wakeup(self) -> None:
         """End the loop's sleep."""
         self._wakeup.wakeup()
+
+    def sleep_for(self, seconds: float) -> None:
+        """Sleep until something wakes the arbiter, at most for `seconds` and `TICK`."""
+        self._wakeup.wait(min(seconds, TICK))
 
     def _sleep_unless_stopped(self, seconds: float) -> None:
         """Sleep between two tries to bind. Raises StopIteration when a signal ends the server."""
@@ -262,7 +250,7 @@ class Arbiter:
         while (left := until - time.monotonic()) > 0:
             if ENDING & set(self.SIG_QUEUE):
                 raise StopIteration
-            self._wakeup.wait(left)
+            self.sleep_for(left)
 
     # --- the loop ------------------------------------------------------------------------
 
@@ -329,11 +317,12 @@ class Arbiter:
         """Sleep until something wakes the arbiter or the next deadline is due."""
         due = [record.kill_due() for record in self._records.values()]
         due.append(self._supervisor.next_ping())
+        due.append(self._rehearsal.deadline if self._rehearsal is not None else None)
         moments = [moment for moment in due if moment is not None]
         timeout = min([TICK, *(moment - time.monotonic() for moment in moments)])
         if self._reload is None and (pause := self._backoff.remaining()) > 0:
             timeout = min(timeout, pause)
-        self._wakeup.wait(timeout)
+        self.sleep_for(timeout)
 
     # --- signals -------------------------------------------------------------------------
 
@@ -406,28 +395,12 @@ class Arbiter:
         if self.master_pid:
             self.log.warning("USR2 signal ignored. Parent exists.")
             return
-        with self._signals_blocked():
-            pid = os.fork()
-            if pid == 0:
-                self._become_successor()
-        self.reexec_pid = pid
-        self.log.info("Started a new master (pid: %s)", pid)
-
-    def _become_successor(self) -> NoReturn:
-        """In the forked child: run the same command again. Never returns to the caller's code."""
         try:
-            if self.cfg.pre_exec is not None:
-                self.cfg.pre_exec(self)
-            exec_successor(
-                self.START_CTX,
-                self.cfg.env_orig,
-                [listener.fileno() for listener in self.LISTENERS],
-                systemd=self.systemd,
-            )
-        except BaseException:
-            self.log.exception("No new master is started: the hook pre_exec failed, or the command")
-        finally:
-            os._exit(EXIT_CONFIG)
+            self.reexec_pid = start_successor(self)
+        except OSError as error:
+            self.log.error("The new master cannot be forked: %s", error)
+        else:
+            self.log.info("Started a new master (pid: %s)", self.reexec_pid)
 
     def maybe_promote_master(self) -> None:
         """Become the master when the predecessor has ended."""
@@ -447,14 +420,37 @@ class Arbiter:
 
     # --- reload --------------------------------------------------------------------------
 
+    def _begin_reload(self) -> None:
+        """Reload, or have it rehearsed first."""
+        self._reload_wanted = False
+        self._supervisor.reloading()
+        if not self.cfg.preload_app:
+            self.reload()
+            return
+        try:
+            self._rehearsal = rehearse(self)
+        except OSError as error:
+            self._refuse_reload(f"the new application cannot be tried in a child: {error}")
+
+    def _end_rehearsal(self, code: int) -> None:
+        self._rehearsal = None
+        if self._stopping or self._reload_wanted:
+            return  # there is newer code now, to be rehearsed in its turn
+        if code == GOT_THROUGH:
+            self.reload()
+        else:
+            self._refuse_reload(f"the new application does not load (its trial {how_it_ended(code)})")
+
+    def _refuse_reload(self, reason: str, exc_info: bool = False) -> None:
+        self.log.error("Reload failed: %s. The old workers keep serving.", reason, exc_info=exc_info)
+        self._supervisor.notify("READY=1")
+
     def reload(self) -> None:
         """Read the configuration again and begin to replace the workers.
 
         Whatever cannot be had (a setting, a socket, a log file, a preloaded application) leaves
         everything as it was, with one error in the log.
         """
-        self._reload_wanted = False
-        self._supervisor.reloading()
         reload = Reload(self, self._generation + 1)
         try:
             reload.prepare()
@@ -465,8 +461,7 @@ class Arbiter:
             reload.undo()
             expected = isinstance(error, CyhornError)
             reason = str(error) if expected else f"{type(error).__name__}: {error}"
-            self.log.error("Reload failed: %s. The old workers keep serving.", reason, exc_info=not expected)
-            self._supervisor.notify("READY=1")
+            self._refuse_reload(reason, exc_info=not expected)
             return
         self._rewrite_pidfile()
         self._call_hook("on_reload", self)
@@ -480,7 +475,7 @@ class Arbiter:
             return
         self._reload = None
         if reload.superseded and not reload.proven:
-            reload.undo()  # the next one starts, and may fall back to, what has been serving
+            self._undo_reload(reload)  # the next one starts, and may fall back to, what has been serving
         else:
             reload.finish(unlink=self._owns_sockets())
         self._supervisor.notify("READY=1")
@@ -497,12 +492,16 @@ class Arbiter:
             reload.finish(unlink=self._owns_sockets())
             fate = "The new workers that are ready and the old ones that are left keep serving"
         else:
-            reload.undo()
-            self._rewrite_pidfile()
+            self._undo_reload(reload)
             fate = "The old workers keep serving"
         self.log.error("Reload failed: %s. %s.", what, fate)
         self._supervisor.notify("READY=1")
         self.wakeup()
+
+    def _undo_reload(self, reload: Reload) -> None:
+        reload.undo()
+        self._rewrite_pidfile()
+        set_title(f"master [{self.proc_name}]")
 
     def _rewrite_pidfile(self) -> None:
         """Let the pid file be where the configuration says now."""
@@ -544,6 +543,9 @@ class Arbiter:
             if pid == self.reexec_pid:
                 self.reexec_pid = 0
                 self.log.info("The new master (pid: %s) has ended", pid)
+                continue
+            if self._rehearsal is not None and pid == self._rehearsal.pid:
+                self._end_rehearsal(os.waitstatus_to_exitcode(status))
                 continue
             record = self._records.pop(pid, None)
             worker = self.WORKERS.pop(pid, None)
@@ -590,8 +592,11 @@ class Arbiter:
     def manage_workers(self) -> None:
         """Keep the number of workers what it is to be, and a reload going."""
         self._observe_workers()
-        if self._reload_wanted and self._reload is None and (self._booted or self._backoff.active):
-            self.reload()
+        if self._rehearsal is not None:
+            if self._rehearsal.is_late():
+                self._rehearsal.kill()
+        elif self._reload_wanted and self._reload is None and (self._booted or self._backoff.active):
+            self._begin_reload()
         if self._reload is not None:
             self._advance_reload(self._reload)
         else:
@@ -663,13 +668,12 @@ class Arbiter:
             )
             worker.tmp = slot
             worker.parent_fd = self._parent_pipe[0]
-            if self.cfg.pre_fork is not None:
-                self.cfg.pre_fork(self, worker)
-            with self._signals_blocked() as unblock:
+            require_hook(self.cfg, self.log, "pre_fork", self, worker)
+            with Blocked(self.SIGNALS) as blocked:
                 pid = os.fork()
                 if pid == 0:
                     self.SIG_QUEUE.clear()  # it was the master's
-                    run_worker(self, worker, self._wakeup, self._masters_own_fds(), unblock)
+                    run_worker(self, worker, self._wakeup, self._masters_own_fds(), blocked.end)
         except Exception as error:
             if slot is not None:
                 self._table.release(slot)
@@ -684,7 +688,7 @@ class Arbiter:
         if isinstance(error, OSError | NoSlot):
             self.log.error("No worker can be forked: %s", error)
         else:
-            self.log.exception("A worker cannot be made: its class or the hook pre_fork failed")
+            self.log.error("No worker can be made: %s", error, exc_info=not isinstance(error, HookFailed))
             if not self._booted and self._reload is None:
                 raise HaltServer("Worker failed to boot.", self.WORKER_BOOT_ERROR)
         if self._reload is not None:
@@ -692,19 +696,16 @@ class Arbiter:
         self._boot_failed()
         return 0
 
+    def drop_parent_pipe(self) -> None:
+        """In a forked child: let the end of the master be noticed by those who watch the pipe."""
+        os.close(self._parent_pipe[1])
+
     def _masters_own_fds(self) -> list[int]:
         """Descriptors that a worker must not keep: the parent pipe's write end, listeners of the past."""
         fds = [self._parent_pipe[1]]
         if self._reload is not None:
             fds += [listener.fileno() for listener in self._reload.removed()]
         return fds
-
-    @contextlib.contextmanager
-    def _signals_blocked(self) -> Iterator[Callable[[], None]]:
-        """Around a fork. The value ends it sooner: in the child, when it is ready for signals."""
-        blocked = Blocked(self.SIGNALS)
-        with blocked:
-            yield blocked.end
 
     def ask_to_leave(self, record: WorkerRecord) -> None:
         """TERM to a worker: it finishes what it has begun."""
@@ -748,88 +749,29 @@ class Arbiter:
         sys.exit(exit_status)
 
     def stop(self, graceful: bool = True) -> None:
-        """Stop the workers: TERM and `graceful_timeout`, or QUIT and a moment, then KILL.
+        """Stop the workers, see `Stop`, and let go of the listeners.
 
-        INT or QUIT meanwhile, or a second TERM, hastens; then the next one kills. The workers are
-        asked before the listeners are closed here: each accepts and answers what the kernel has
-        queued, and lets go of its own copy then.
+        The workers are asked before the listeners are closed here: each accepts and answers what the
+        kernel has queued, and lets go of its own copy then.
         """
         if self._stopping:
             return
         self._stopping = True
         self._supervisor.stopping(self.reexec_pid)
-        begun = time.monotonic()
-        self.kill_workers(signal.SIGTERM if graceful else signal.SIGQUIT)
+        stop = Stop(self, graceful)
+        stop.ask()
+        if self._rehearsal is not None:
+            self._rehearsal.kill()
         unlink = self._owns_sockets()
         if self._reload is not None:
             self._reload.finish(unlink)
         close_listeners(self.LISTENERS, unlink=unlink)
         self.LISTENERS = []
-
-        grace = self.cfg.graceful_timeout
-        limit = begun + (grace if graceful else min(QUICK_STOP, grace))
-        self.SIG_QUEUE.clear()
-        self.reap_workers()
-        while self.WORKERS and (left := limit - time.monotonic()) > 0:
-            self._wakeup.wait(min(left, TICK))
-            if (wanted := self._hasten(graceful, begun)) is not None:
-                if not graceful:
-                    break
-                graceful = False
-                self.log.info("Quick shutdown requested")
-                self.kill_workers(signal.SIGQUIT)
-                limit = min(limit, time.monotonic() + QUICK_STOP)
-                begun = wanted
-            self.reap_workers()
-        if self.WORKERS:
-            self.log.warning("Killing %d workers that did not stop in time", len(self.WORKERS))
-            for record in self._records.values():
-                record.killed = True
-            self.kill_workers(signal.SIGKILL)
-        patience = time.monotonic() + 5.0  # a process in the kernel's hands may die late
-        while self.WORKERS and time.monotonic() < patience:
-            self.reap_workers()
-            if self.WORKERS:
-                self._wakeup.wait(0.1)
-
-    def _hasten(self, graceful: bool, begun: float) -> float | None:
-        """The time of a signal that wants the stop to go faster, or None."""
-        now = time.monotonic()
-        wanted = None
-        while self.SIG_QUEUE:
-            sig = self.SIG_QUEUE.popleft()
-            again = sig in (signal.SIGINT, signal.SIGQUIT) and (graceful or now - begun > TERM_ECHO)
-            if again or (sig == signal.SIGTERM and now - begun > TERM_ECHO):
-                wanted = now
-        return wanted
+        stop.wait()
 
     def _owns_sockets(self) -> bool:
         """Whether nobody else uses the unix sockets' files."""
         return not (self.systemd or self.reexec_pid or self.master_pid)
 
-    # --- hooks --------------------------------------------------------
-
     def _call_hook(self, name: str, *args: Any) -> None:
-        """Call the hook `name` if it is set. What it raises is logged and ends nothing."""
-        hook = getattr(self.cfg, name, None)
-        if hook is None:
-            return
-        try:
-            hook(*args)
-        except (Exception, SystemExit):
-            self.log.exception("The hook %s failed", name)
-
-    def _require_hook(self, name: str, *args: Any) -> None:
-        """Call the hook `name` if it is set. What it raises ends the start."""
-        hook = getattr(self.cfg, name, None)
-        if hook is None:
-            return
-        try:
-            hook(*args)
-        except Exception as error:
-            self.log.exception("The hook %s failed", name)
-            raise ConfigError(f"The hook {name} failed: {error!r}") from error
-
-
-def _nothing() -> None:
-    """What is loaded when nothing is preloaded: what was, is forgotten."""
+        call_hook(self.cfg, self.log, name, *args)

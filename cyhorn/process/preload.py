@@ -15,44 +15,65 @@ What these hold is reloaded only by an upgrade (USR2) or a restart.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import importlib.machinery
 import linecache
 import sys
 from collections.abc import Callable
 from types import ModuleType
-from typing import TypeVar
-
-T = TypeVar("T")
 
 KEPT = frozenset({"cyhorn", "__main__", "__config__"})
 
 
+class Interrupted(BaseException):
+    """A signal that ends the server came while the application was loaded."""
+
+
 class Preloader:
-    """Loads by `load(function)`, remembers which modules came with it, and can go back by one load."""
+    """Loads the application, remembers which modules came with it, and can go back by one load."""
 
     def __init__(self) -> None:
         self._brought: set[str] = set()
         self._former: tuple[set[str], dict[str, ModuleType]] = (set(), {})
+        self._loading = False
+        self._frozen = False
 
-    def load(self, function: Callable[[], T]) -> T:
-        """Call `function` after having forgotten what the last one brought in.
+    def load(self, function: Callable[[], object] | None, freeze: bool = False) -> None:
+        """Forget what the last load brought in, then call `function` (None: load nothing).
 
-        On any exception the modules are as they were, and it is raised.
+        With `freeze` the collector leaves alone what there is afterwards: pages that it does not touch
+        stay shared with the workers. On any exception the modules are as they were, and it is raised.
         """
+        if self._frozen:
+            gc.unfreeze()
+            self._frozen = False
         saved = {name: sys.modules.pop(name) for name in _forgettable(self._brought)}
         self._former = (self._brought, saved)
         importlib.invalidate_caches()
         linecache.checkcache()
         before = set(sys.modules)
         try:
-            result = function()
+            self._loading = True
+            if function is not None:
+                function()
         except BaseException:
             self._brought = set(sys.modules) - before
             self.undo()
             raise
+        finally:
+            self._loading = False
         self._brought = (self._brought - set(saved)) | (set(sys.modules) - before)
-        return result
+        if function is not None and freeze:
+            gc.collect()
+            gc.freeze()
+            self._frozen = True
+
+    def interrupt(self) -> None:
+        """For a signal handler: raise Interrupted where a load is under way."""
+        if self._loading:
+            self._loading = False
+            raise Interrupted
 
     def undo(self) -> None:
         """Put back the modules from before the last load. Doing so twice changes nothing."""

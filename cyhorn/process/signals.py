@@ -87,8 +87,9 @@ class Blocked:
         self._signals = set(signals)
         self._before: set[int] = set()
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Blocked:
         self._before = set(signal.pthread_sigmask(signal.SIG_BLOCK, self._signals))
+        return self
 
     def end(self) -> None:
         """Let them come, before the end of the block."""

@@ -27,11 +27,12 @@ from collections.abc import Callable, Iterable, Sequence
 from types import FrameType
 from typing import IO, Any
 
-from cyhorn.errors import EXIT_BOOT, AppImportError
+from cyhorn.errors import AppImportError
 from cyhorn.process import orphan
 from cyhorn.process.heartbeat import BOOTING, READY, STOPPING, HeartbeatTable, Slot
 from cyhorn.process.privileges import set_owner_process
 from cyhorn.process.signals import Stopped, WakeupPipe
+from cyhorn.workers.hooks import call_hook, require_hook
 
 #: A worker that is stuck is killed this long after its grace is over, seconds.
 ORPHAN_MARGIN = 1.0
@@ -173,7 +174,7 @@ class Worker:
             gc.freeze()
         if self.reloader is not None:
             self.reloader.start()
-        self._call_boot_hook("post_worker_init")
+        require_hook(self.cfg, self.log, "post_worker_init", self)
 
         self.booted = True
         self.tmp.notify()
@@ -210,7 +211,7 @@ class Worker:
     def _files_changed(self, filename: str) -> None:
         """The reloader's thread has seen a change: leave as at SIGTERM, in the main thread."""
         self.log.info("Worker reloading: %s modified", filename)
-        self._call_hook("worker_int")
+        call_hook(self.cfg, self.log, "worker_int", self)
         os.kill(os.getpid(), signal.SIGTERM)
 
     # --- signals -------------------------------------------------------------------------
@@ -244,7 +245,7 @@ class Worker:
     def handle_quit(self, sig: int, frame: FrameType | None) -> None:
         """INT, QUIT: end now."""
         self.alive = False
-        self._call_hook("worker_int")
+        call_hook(self.cfg, self.log, "worker_int", self)
         time.sleep(0.1)  # for what the hook has set in motion, as in Gunicorn
         raise Stopped(0)
 
@@ -253,7 +254,7 @@ class Worker:
         self.alive = False
         if not self._dumps_on_abort:
             faulthandler.dump_traceback(file=self._error_file(), all_threads=True)
-        self._call_hook("worker_abort")
+        call_hook(self.cfg, self.log, "worker_abort", self)
         raise Stopped(1)
 
     def handle_usr1(self, sig: int, frame: FrameType | None) -> None:
@@ -291,29 +292,6 @@ class Worker:
                 continue
             return stream  # type: ignore[return-value]
         return sys.__stderr__ or sys.stderr
-
-    # --- hooks ---------------------------------------------------------------------------
-
-    def _call_hook(self, name: str) -> None:
-        """Call the hook `name`; what it raises is logged and does no more."""
-        hook = getattr(self.cfg, name, None)
-        if hook is None:
-            return
-        try:
-            hook(self)
-        except Exception:
-            self.log.exception("The hook %s failed", name)
-
-    def _call_boot_hook(self, name: str) -> None:
-        """Call the hook `name`; what it raises fails this boot."""
-        hook = getattr(self.cfg, name, None)
-        if hook is None:
-            return
-        try:
-            hook(self)
-        except Exception:
-            self.log.exception("The hook %s failed; the worker does not boot", name)
-            raise SystemExit(EXIT_BOOT) from None
 
 
 def _files_of(error: BaseException) -> set[str]:

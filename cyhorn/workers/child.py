@@ -21,6 +21,7 @@ from cyhorn.net.listeners import worker_listeners
 from cyhorn.process.signals import Stopped, WakeupPipe, stop_at_once
 from cyhorn.process.title import set_title
 from cyhorn.workers.base import Worker
+from cyhorn.workers.hooks import call_hook, require_hook
 
 EXIT_CRASH = 255
 
@@ -83,13 +84,7 @@ def _leave_the_master(worker: Worker, wakeup: WakeupPipe, master_fds: Iterable[i
 def _serve(arbiter: Any, worker: Worker) -> None:
     if worker.cfg.reuse_port:
         worker.sockets = list(worker_listeners(worker.cfg, worker.log, worker.sockets))
-    hook = worker.cfg.post_fork
-    if hook is not None:
-        try:
-            hook(arbiter, worker)
-        except Exception:
-            worker.log.exception("The hook post_fork failed; the worker does not boot")
-            raise SystemExit(EXIT_BOOT) from None
+    require_hook(worker.cfg, worker.log, "post_fork", arbiter, worker)
     worker.init_process()
 
 
@@ -111,9 +106,8 @@ def _status(leaving: SystemExit) -> int:
 
 def _say_goodbye(arbiter: Any, worker: Worker) -> None:
     worker.log.info("Worker exiting (pid: %s)", worker.pid)
-    hook = worker.cfg.worker_exit
-    if hook is not None:
-        try:
-            hook(arbiter, worker)
-        except BaseException:
-            worker.log.warning("Exception during worker exit: the hook worker_exit failed", exc_info=True)
+    try:
+        call_hook(worker.cfg, worker.log, "worker_exit", arbiter, worker)
+    except BaseException:
+        # A signal has come in between; the status is settled.
+        worker.log.debug("The hook worker_exit was interrupted", exc_info=True)

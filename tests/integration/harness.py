@@ -22,7 +22,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 20.0
 
-#: An application that says who it is: ``/`` the version of its code, ``/pid``, ``/env?NAME``, ``/sleep?SECONDS``.
+#: An application that says who it is: ``/`` gives the version of its code; see the paths below.
 APPLICATION = """
 import os, time
 
@@ -35,6 +35,7 @@ def app(environ, start_response):
     elif path == "/env":
         body = os.environ.get(query, "")
     elif path == "/sleep":
+        print("SLEEPING", query, flush=True)
         time.sleep(float(query))
         body = "slept"
     elif path == "/crash":
@@ -228,9 +229,9 @@ class Server:
     @property
     def address(self) -> Any:
         line = self.wait_for("Listening at")[0]
-        found = re.search(r"http://(.*):(\d+) |unix:(\S+) ", line)
+        found = re.search(r"Listening at: (?:https?://(.*?):(\d+)|unix:([^ ,]+))", line)
         assert found is not None, line
-        return found[3] or (found[1].strip("[]"), int(found[2]))
+        return str(self.folder / found[3]) if found[3] else (found[1].strip("[]"), int(found[2]))
 
     def connect(self) -> socket.socket:
         address = self.address
@@ -250,10 +251,21 @@ class Server:
         connection.sendall(f"GET {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
         return connection
 
+    def occupy(self, seconds: float) -> socket.socket:
+        """A connection whose request occupies a worker for `seconds`, which it has begun."""
+        mark = self.mark()
+        connection = self.send(f"/sleep?{seconds}")
+        self.wait_for("SLEEPING", mark)
+        return connection
+
     def get(self, target: str = "/") -> str:
         """The body of the answer to GET `target`. Raises Broken."""
         with self.send(target) as connection:
             return answer(connection)
+
+    def serves(self, body: str) -> None:
+        """Wait until `body` is the answer. Until the old workers are gone they may still take a request."""
+        until(lambda: self.get() == body, f"the answer {body!r}")
 
 
 def answer(connection: socket.socket) -> str:

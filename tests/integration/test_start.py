@@ -1,0 +1,159 @@
+"""How a master starts, or says in one line why it does not."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.integration.harness import Server, title, until
+
+Serve = Callable[..., Server]
+
+
+def tracebacks(server: Server) -> int:
+    return len(server.seen(r"^Traceback"))
+
+
+def test_it_says_what_it_runs_and_where_it_listens(serve: Serve) -> None:
+    server = serve(arguments=["-w", "2"]).ready(2)
+    order = [
+        r"\[INFO\] Starting cyhorn \d",
+        rf"Listening at: http://127\.0\.0\.1:\d+ \({server.pid}\)",
+        r"Using worker: \S+",
+        r"Running (python|compiled): ",
+        r"Booting worker with pid: \d+",
+    ]
+    places = [server.lines.index(server.wait_for(pattern)[0]) for pattern in order]
+    assert places == sorted(places)
+    assert server.get() == "one"
+    assert server.stop() == 0
+    assert server.seen("Handling signal: term") and server.seen("Shutting down: Master")
+    assert len(server.seen(r"Worker exiting \(pid: \d+\)")) == 2
+
+
+def test_processes_carry_the_application_in_their_titles(serve: Serve) -> None:
+    server = serve().ready()
+    assert title(server.pid) == "cyhorn: master [app:app]"
+    assert title(server.workers()[0]) == "cyhorn: worker [app:app]"
+
+
+@pytest.mark.parametrize(
+    ("source", "code", "line"),
+    [
+        ("raise RuntimeError('broken')", 3, "Worker failed to boot."),
+        ("import no_such_module", 3, "Worker failed to boot."),
+        ("def app(:", 3, "Worker failed to boot."),
+        ("import sys; sys.exit(0)", 3, "Worker failed to boot."),
+        ("application = None", 4, "App failed to load."),
+        ("app = 3", 4, "App failed to load."),
+    ],
+)
+def test_a_boot_that_fails_ends_the_master_with_its_code(
+    serve: Serve, tmp_path: Path, source: str, code: int, line: str
+) -> None:
+    (tmp_path / "app.py").write_text(source + "\n")
+    server = serve("workers = 3\npidfile = 'pid'")
+    assert server.wait_exit() == code
+    assert server.seen(f"Reason: {line}")
+    assert tracebacks(server) <= 3
+    assert len(server.seen("Booting worker")) == 3
+    assert not (tmp_path / "pid").exists()
+
+
+@pytest.mark.parametrize("source", ["raise RuntimeError('broken')", "app = 3"])
+def test_a_preload_that_fails_ends_the_start_with_1(serve: Serve, tmp_path: Path, source: str) -> None:
+    (tmp_path / "app.py").write_text(source + "\n")
+    assert serve(arguments=["--preload"]).wait_exit() == 1
+
+
+def test_an_application_that_exits_while_it_loads_is_named_as_the_cause(serve: Serve, tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text("import sys; sys.exit(7)\n")
+    server = serve()
+    assert server.wait_exit() == 3
+    assert server.seen(r"The application called sys\.exit\(7\)")
+
+
+def test_an_address_in_use_ends_the_start_with_1_and_leaves_nothing(serve: Serve, tmp_path: Path) -> None:
+    path = tmp_path / "taken"
+    with socket.socket(socket.AF_UNIX) as taken:
+        taken.bind(str(path))
+        taken.listen()
+        server = serve("pidfile = 'pid'", bind=f"unix:{path}")
+        server.wait_for("Connection in use")
+        server.signal(signal.SIGTERM)
+        assert server.wait_exit() == 0  # asked to stop while it was trying again
+        assert path.exists()
+        assert not (tmp_path / "pid").exists()
+        server = serve("pidfile = 'pid'", bind="127.0.0.1:http-no")
+        assert server.wait_exit() == 1
+        assert tracebacks(server) == 0
+
+
+# --- the pid file ------------------------------------------------------------------------
+
+
+def test_the_pid_file_names_the_master_while_it_runs(serve: Serve, tmp_path: Path) -> None:
+    server = serve("pidfile = 'pid'").ready()
+    file = tmp_path / "pid"
+    assert file.read_text() == f"{server.pid}\n"
+    assert file.stat().st_mode & 0o777 == 0o644
+    assert server.stop() == 0
+    assert not file.exists()
+
+
+@pytest.mark.parametrize("content", ["", "garbage\n", "999999999\n", "-1\n", "0\n"])
+def test_a_stale_pid_file_is_taken_over(serve: Serve, tmp_path: Path, content: str) -> None:
+    (tmp_path / "pid").write_text(content)
+    server = serve("pidfile = 'pid'").ready()
+    assert (tmp_path / "pid").read_text() == f"{server.pid}\n"
+
+
+def test_a_live_pid_file_is_refused_and_left(serve: Serve, tmp_path: Path) -> None:
+    (tmp_path / "pid").write_text(f"{os.getpid()}\n")
+    server = serve("pidfile = 'pid'")
+    assert server.wait_exit() == 1
+    assert server.seen(f"Already running on PID {os.getpid()}")
+    assert not server.seen("Listening at")
+    assert tracebacks(server) == 0
+    assert (tmp_path / "pid").read_text() == f"{os.getpid()}\n"
+
+
+def test_a_pid_file_that_cannot_be_written_is_one_line_and_1(serve: Serve, tmp_path: Path) -> None:
+    server = serve("pidfile = 'nowhere/pid'")
+    assert server.wait_exit() == 1
+    assert server.seen("pidfile: cannot write 'nowhere/pid'")
+    assert tracebacks(server) == 0
+
+
+# --- development -------------------------------------------------------------------------
+
+
+def test_with_reload_a_broken_application_is_a_page_until_it_is_mended(serve: Serve, tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text("def app(:\n")
+    server = serve("reload = True\nreload_engine = 'poll'")
+    server.wait_for("Listening at")
+
+    def page() -> str:
+        with server.send("/") as connection:
+            connection.settimeout(5)
+            received = b""
+            while chunk := connection.recv(65536):
+                received += chunk
+        return received.decode()
+
+    shown = page()
+    assert shown.startswith("HTTP/1.1 500 ") and "SyntaxError" in shown and "def app(:" in shown
+    server.write_application("mended")
+    server.wait_for("Worker reloading: .*app.py modified")
+    until(lambda: "mended" in page(), "the mended application")
+
+
+def test_raw_env_is_in_the_environment_of_the_workers(serve: Serve) -> None:
+    server = serve("raw_env = ['COLOUR=green', 'EMPTY=']").ready()
+    assert server.get("/env?COLOUR") == "green"
+    assert server.get("/env?SERVER_SOFTWARE").startswith("cyhorn/")

@@ -1,0 +1,205 @@
+"""Workers that die, hang, leave or are too many, and masters that die."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.integration.harness import Broken, Load, Server, answer, is_alive, until
+
+Serve = Callable[..., Server]
+
+
+def test_a_killed_worker_is_replaced_within_a_second_and_its_end_is_explained(serve: Serve) -> None:
+    server = serve("workers = 2").ready(2)
+    victim, other = server.workers()
+    mark = server.mark()
+    os.kill(victim, signal.SIGKILL)
+    until(lambda: len(set(server.workers()) - {victim}) == 2, "the replacement", 1.0)
+    line = server.wait_for(rf"Worker \(pid:{victim}\) was sent SIGKILL!", mark)[0]
+    assert "memory" not in line
+    assert other in server.workers()
+    assert server.zombies() == []
+
+
+def test_workers_that_exit_by_themselves_are_named_with_their_status(serve: Serve) -> None:
+    server = serve("workers = 2").ready(2)
+    for status in (3, 4, 255):  # which end the master only while it boots
+        mark = server.mark()
+        with pytest.raises(Broken):
+            server.get(f"/crash?{status}")
+        server.wait_for(rf"Worker \(pid:\d+\) exited with code {status}", mark)
+        until(lambda: server.answering(2), "the replacement")
+    assert server.stop() == 0
+
+
+def test_when_all_workers_are_killed_at_once_connections_are_queued_not_refused(serve: Serve) -> None:
+    server = serve("workers = 2").ready(2)
+    for pid in server.workers():
+        os.kill(pid, signal.SIGKILL)
+    assert server.get() == "one"
+    until(lambda: server.zombies() == [], "no zombie", 1.5)
+
+
+def test_the_workers_of_a_killed_master_leave_within_a_second(serve: Serve) -> None:
+    server = serve("workers = 3").ready(3)
+    workers = server.workers()
+    server.signal(signal.SIGKILL)
+    until(lambda: not any(is_alive(pid) for pid in workers), "the end of the idle orphans", 1.0)
+
+
+def test_a_stuck_worker_outlives_its_master_by_graceful_timeout_only(serve: Serve) -> None:
+    server = serve("graceful_timeout = 1").ready()
+    [worker] = server.workers()
+    with server.occupy(60):
+        server.signal(signal.SIGKILL)
+        until(lambda: not is_alive(worker), "the end of the stuck orphan", 4)
+
+
+def test_the_successor_of_a_killed_master_gets_the_address(serve: Serve, tmp_path: Path) -> None:
+    first = serve("pidfile = 'pid'").ready()
+    host, port = first.address
+    first.signal(signal.SIGKILL)
+    second = serve("pidfile = 'pid'", bind=f"{host}:{port}").ready()
+    assert second.get() == "one"
+    assert (tmp_path / "pid").read_text() == f"{second.pid}\n"
+
+
+def test_a_silent_worker_is_aborted_with_the_stacks_in_the_log_and_replaced(serve: Serve) -> None:
+    server = serve("timeout = 1").ready()
+    [victim] = server.workers()
+    mark = server.mark()
+    with server.occupy(60):
+        server.wait_for(rf"\[CRITICAL\] WORKER TIMEOUT \(pid:{victim}\)", mark, patience=4)
+        server.wait_for(r'File ".*app\.py", line \d+ in app', mark)
+        until(lambda: server.workers() not in ([], [victim]), "the replacement", 3)
+    server.serves("one")
+
+
+def test_a_worker_that_cannot_handle_abrt_is_killed_within_three_seconds(serve: Serve) -> None:
+    server = serve("timeout = 1").ready()
+    [victim] = server.workers()
+    os.kill(victim, signal.SIGSTOP)
+    until(lambda: not is_alive(victim), "its end", 1 + 3)
+    server.serves("one")
+
+
+def test_idle_workers_do_not_time_out(serve: Serve) -> None:
+    server = serve("timeout = 1\nworkers = 2").ready(2)
+    workers = server.workers()
+    time.sleep(2.5)  # what must not happen within it, is what is waited for
+    assert server.workers() == workers
+
+
+def test_a_worker_that_recycles_itself_is_replaced_before_it_is_gone(serve: Serve) -> None:
+    server = serve("workers = 1\nmax_requests = 3").ready()
+    with Load(server, clients=2) as load:
+        load.wait(40)
+    assert load.failures == []
+    assert server.seen("Autorestarting worker after current request")
+    assert not server.seen("ERROR|WARNING|^Traceback")
+
+
+def test_a_worker_that_is_terminated_by_hand_is_replaced_at_once(serve: Serve) -> None:
+    server = serve("workers = 1").ready()
+    [old] = server.workers()
+    connection = server.occupy(1)
+    os.kill(old, signal.SIGTERM)
+    server.get("/pid")  # while the old one still works
+    assert is_alive(old)
+    assert answer(connection) == "slept"
+    connection.close()
+
+
+def test_stray_signals_harm_neither_master_nor_workers(serve: Serve) -> None:
+    server = serve("workers = 1").ready()
+    [worker] = server.workers()
+    for name in ("CHLD", "CONT", "WINCH", "PIPE", "USR1"):
+        server.signal(getattr(signal, f"SIG{name}"))
+    for name in ("CHLD", "CONT", "WINCH", "PIPE", "USR1", "HUP", "USR2", "TTIN", "TTOU"):
+        os.kill(worker, getattr(signal, f"SIG{name}"))
+    server.wait_for("Handling signal: winch")
+    assert server.get("/pid") == str(worker)
+    assert server.workers() == [worker]
+
+
+def test_ttin_and_ttou_are_counted_exactly_and_never_go_under_one(serve: Serve) -> None:
+    server = serve("workers = 1").ready()
+    for _ in range(4):
+        server.signal(signal.SIGTTIN)
+        time.sleep(0.15)  # the spacing at which they must be told apart
+    until(lambda: len(server.workers()) == 5, "five workers")
+    for _ in range(3):
+        server.signal(signal.SIGTTOU)
+        time.sleep(0.15)
+    until(lambda: len(server.workers()) == 2, "two workers")
+    for _ in range(4):
+        server.signal(signal.SIGTTOU)
+        time.sleep(0.15)
+    until(lambda: len(server.workers()) == 1, "one worker")
+    server.serves("one")
+    assert len(server.seen("Handling signal: ttou")) == 7
+
+
+def test_the_oldest_worker_leaves_first(serve: Serve) -> None:
+    server = serve("workers = 1").ready()
+    [first] = server.workers()
+    server.signal(signal.SIGTTIN)
+    until(lambda: len(server.workers()) == 2, "two workers")
+    server.signal(signal.SIGTTOU)
+    until(lambda: len(server.workers()) == 1, "one worker")
+    assert server.workers() != [first]
+
+
+def test_usr1_moves_master_and_workers_to_new_log_files(serve: Serve, tmp_path: Path) -> None:
+    server = serve("errorlog = 'error.log'\nworkers = 2\nbind = 'unix:socket'", bind="")
+    log = tmp_path / "error.log"
+    until(lambda: log.exists() and log.read_text().count("Booting worker") == 2, "the boot")
+    until(lambda: (tmp_path / "socket").exists(), "the socket")
+    os.rename(log, tmp_path / "error.log.1")
+    server.signal(signal.SIGUSR1)
+    until(log.exists, "the new file")
+    pids = [server.pid, *server.workers()]
+
+    def turned() -> bool:
+        return all(
+            str(log) in {os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")}
+            for pid in pids
+        )
+
+    until(turned, "all processes at the new file")
+    server.signal(signal.SIGTERM)
+    assert server.wait_exit() == 0
+    text = log.read_text()
+    assert text.count("Worker exiting") == 2 and "Shutting down: Master" in text
+
+
+def test_crashes_in_a_row_are_tried_again_ever_later(serve: Serve, tmp_path: Path) -> None:
+    server = serve().ready()
+    server._replace(server.application_file, "raise RuntimeError('gone bad')\n")
+    mark = server.mark()
+    os.kill(server.workers()[0], signal.SIGKILL)
+    begun = time.monotonic()
+    server.wait_for("exited with code 3", mark, count=4)
+    # Pauses of 0.1, 0.2 and 0.4 s lie between four boots.
+    assert time.monotonic() - begun > 0.7
+    assert server.process.poll() is None
+    server.write_application("good again")
+    until(lambda: server.answering(1), "the service")
+    assert server.get() == "good again"
+
+
+def test_no_worker_is_lost_or_doubled_in_a_storm_of_deaths(serve: Serve) -> None:
+    server = serve("workers = 4").ready(4)
+    for _ in range(5):
+        for pid in server.workers():
+            os.kill(pid, signal.SIGKILL)
+        until(lambda: server.workers(), "new workers")
+    until(lambda: server.answering(4), "four workers")
+    until(lambda: server.zombies() == [], "no zombie", 1.5)
+    assert server.stop() == 0
