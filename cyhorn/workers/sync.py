@@ -8,6 +8,7 @@ worker; the application is called in this thread, with a complete request.
 from __future__ import annotations
 
 import dataclasses
+import ssl
 import sys
 from collections.abc import Callable
 from datetime import timedelta
@@ -48,17 +49,23 @@ class SyncWorker(Worker):
     """Serves by one `Loop` until told to stop."""
 
     loop: Loop | None = None
+    ssl_context: ssl.SSLContext | None = None
+
+    def init_process(self) -> None:
+        """Load certificate and key while they can be read: privileges are dropped next."""
+        if self.cfg.is_ssl:
+            self.ssl_context = make_ssl_context(self.cfg, self.log)
+        super().init_process()
 
     def run(self) -> None:
         """Serve until a signal, the end of the master or `max_requests`; then drain and return."""
         assert self.wsgi is not None
-        ssl_context = make_ssl_context(self.cfg, self.log) if self.cfg.is_ssl else None
         watch: dict[int, Callable[[], None]] = {self.wakeup_fd: self._on_wakeup}
         if self.parent_fd >= 0:
             watch[self.parent_fd] = self._on_orphaned
         self.loop = Loop(
             self.loop_options(),
-            [ListenerInfo(getattr(listener, "sock", listener), ssl_context) for listener in self.sockets],
+            [ListenerInfo(getattr(listener, "sock", listener), self.ssl_context) for listener in self.sockets],
             self.wsgi,
             log=self.log,
             errors=WSGIErrors(self.cfg),
