@@ -50,6 +50,7 @@ class SyncWorker(Worker):
 
     loop: Loop | None = None
     ssl_context: ssl.SSLContext | None = None
+    _flush_access: Callable[[], None] | None = None
 
     def init_process(self) -> None:
         """Load certificate and key while they can be read: privileges are dropped next."""
@@ -101,12 +102,13 @@ class SyncWorker(Worker):
         """The access log: lines made by ourselves, or the logger's `access`, or nothing."""
         fast = fast_access_log(self.log, self.cfg)
         if fast is not None:
+            self._flush_access = fast.flush
             return {"access": fast.record, "flush_access": fast.flush}
         if not access_wanted(self.log):
             return {}
         log_access = self.log.access
 
-        def access(request: Any, environ: dict[str, Any], response: Any, seconds: float) -> None:
+        def access(request: Any, response: Any, environ: dict[str, Any], seconds: float) -> None:
             try:
                 log_access(response, request, environ, timedelta(seconds=seconds))
             except Exception:
@@ -138,6 +140,12 @@ class SyncWorker(Worker):
         super().handle_exit(sig, frame)
         if self.loop is not None:
             self.loop.stop()
+
+    def handle_usr1(self, sig: int, frame: FrameType | None) -> None:
+        """USR1: what was logged before goes to the files of before."""
+        if self._flush_access is not None:
+            self._flush_access()
+        super().handle_usr1(sig, frame)
 
     def _on_wakeup(self) -> None:
         # The handlers have run by now, or run before the next bytecode: only the pipe is left.

@@ -65,10 +65,15 @@ class LoopOptions:
     context_isolation: bool = True
     max_requests: int = 0  # jitter included
 
-    # Hooks and logs: None or a callable, so that the loop tests a pointer
-    pre_request: Callable[[Any], None] | None = None  # (request)
-    post_request: Callable[[Any, dict[str, Any], Any], None] | None = None  # (request, environ, response)
-    access: Callable[[Any, dict[str, Any], float], None] | None = None  # (response, environ, seconds)
+    # Hooks and logs: None or a callable, so that the loop tests a pointer.
+    # (request)
+    pre_request: Callable[[Any], None] | None = None
+    # (request, environ, response)
+    post_request: Callable[[Any, dict[str, Any], Any], None] | None = None
+    # (response, environ, seconds); where the logger wants the request too, that comes first
+    access: Callable[[Any, dict[str, Any], float], None] | None = None
     access_with_request: Callable[[Any, Any, dict[str, Any], float], None] | None = None
-    flush_access: Callable[[], None] | None = None  # once per turn of the loop
-    on_tick: Callable[[], None] | None = None  # at least every `tick` seconds
+    # once per turn of the loop
+    flush_access: Callable[[], None] | None = None
+    # at least every `tick` seconds
+    on_tick: Callable[[], None] | None = None
