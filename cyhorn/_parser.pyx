@@ -161,9 +161,12 @@ cdef enum:
 
 cdef extern from *:
     """
+    #include <assert.h>
     #define CYHORN_EVERY_BYTE(b) (0x0101010101010101ULL * (b))
     """
     uint64_t EVERY_BYTE "CYHORN_EVERY_BYTE"(int byte) nogil
+    # invariants, checked by CYHORN_DEBUG=1 builds alone
+    void invariant "assert"(bint holds) nogil
 
 
 cdef int fill_tables() except -1:
@@ -267,7 +270,9 @@ cdef inline bint folded_equal(const unsigned char *p, const unsigned char *lower
 
 cdef inline short find_known(const unsigned char *p, Py_ssize_t length) noexcept:
     """The position in KNOWN_FIELDS of the token p[0:length], -1 for a stranger."""
-    cdef short known = HASHED[hash_name(p, length)]
+    cdef short known
+    invariant(length > 0)
+    known = HASHED[hash_name(p, length)]
     while known >= 0:
         if KNOWN_LENGTH[known] == length and folded_equal(p, KNOWN_NAME[known], length):
             return known
@@ -309,6 +314,7 @@ cdef int scan_field(
     cdef Py_ssize_t i = start
     cdef Py_ssize_t value_stop = stop
     cdef int flags = 0, found
+    invariant(start < stop and p[stop] == CR)
     while CLASS[p[i]] & TCHAR:
         if p[i] == c'_':
             flags = NAME_UNDERSCORE
@@ -327,6 +333,7 @@ cdef int scan_field(
         value_stop -= 1
     field.value.start = <unsigned int>i
     field.value.length = <unsigned int>(value_stop - i)
+    invariant(start < i <= value_stop <= stop)
     found = scan_value(p + i, value_stop - i)
     if found < 0:
         return E_FIELD_VALUE
@@ -564,6 +571,7 @@ cdef class RequestParser:
             n = MAX_HEAD
         if n <= self.scanned:
             return 0
+        invariant(self.line_start <= self.scanned)
         while True:
             found = <const unsigned char *>memchr(p + self.scanned, LF, <size_t>(n - self.scanned))
             if found == NULL:
@@ -607,6 +615,7 @@ cdef class RequestParser:
         cdef Py_ssize_t begin = start
         cdef unsigned char first = p[start]
         cdef int code
+        invariant(start <= end and p[end] == LF)
         if self.state == READY:
             if end - 1 - start > self.limit_request_line > 0:
                 return E_REQUEST_LINE_LENGTH
@@ -1070,6 +1079,7 @@ cdef class ChunkedDecoder:
             if code:
                 self.state = -code
                 return self.state
+        invariant(i == n or self.state == DONE)
         consumed[0] = i
         return CHUNK_END if self.state == DONE else CHUNK_MORE
 

@@ -5,7 +5,9 @@ What is refused is named by its `Code`; `errors.HTTP_ERRORS` gives the status.
 
 from __future__ import annotations
 
+import ipaddress
 import time
+from random import Random
 from typing import Any
 
 import pytest
@@ -590,6 +592,23 @@ def test_a_malformed_host_is_refused_in_any_version(impl, value):
     assert refusal(impl, head(host=b"Host: " + value + b"\r\n")) is Code.HOST
     assert refusal(impl, head(host=b"Host: " + value + b"\r\n", line=b"GET / HTTP/1.0")) is Code.HOST
     assert refusal(impl, head(host=b"Host: " + value + b"\r\n", line=b"GET http://b/ HTTP/1.1")) is Code.HOST
+
+
+def test_an_ipv6_literal_is_what_the_standard_library_takes_for_one(impl):
+    random = Random(6)
+    parts = ["1", "ab", "", "ffff", "0", "g", "12345", ":", "1.2.3.4", "256.1.1.1", "1.2.3"]
+    weights = [9, 9, 6, 9, 9, 1, 1, 1, 2, 1, 1]
+    taken = 0
+    for _ in range(1000):
+        text = ":".join(random.choices(parts, weights, k=random.randint(1, 9)))
+        try:
+            ipaddress.IPv6Address(text)
+        except ValueError:
+            assert refusal(impl, head(host=b"Host: [%s]\r\n" % text.encode())) is Code.HOST, text
+        else:
+            taken += 1
+            assert read(impl, head(host=b"Host: [%s]\r\n" % text.encode())).host == f"[{text}]"
+    assert taken > 50
 
 
 def test_host_is_needed_from_1_1_on(impl):
