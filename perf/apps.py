@@ -70,7 +70,7 @@ def large(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
 
 def file(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
     """A large file, by the server's own file wrapper where it has one."""
-    handle = open(os.environ[FILE_VARIABLE], "rb")  # noqa: SIM115 - the server closes it
+    handle = open(os.environ[FILE_VARIABLE], "rb")
     size = os.fstat(handle.fileno()).st_size
     wrapper = environ.get("wsgi.file_wrapper")
     start_response(

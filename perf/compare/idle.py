@@ -22,6 +22,8 @@ from perf.compare.servers import HOST, Server, Start, Unavailable
 
 #: Connections whose request is on its way at once while they are opened.
 STEP = 100
+ANSWER_TIMEOUT = 5.0
+OPEN_TIMEOUT = 60.0
 ACTIVE = 4  # connections of the others, whose latency is watched
 SPREAD = 20000  # connections from one source address, below the count of ephemeral ports
 
@@ -50,19 +52,28 @@ def memory(session: int) -> tuple[int, int]:
 
 def open_idle(port: int, count: int) -> list[socket.socket]:
     """Open `count` connections, each of which has had one answer. Raises Wrong when they do not stay."""
+    (response,) = check.exchange(port, heads.SMALL)
+    if response.fields.get("connection", "").lower() == "close":
+        raise check.Wrong("closes each connection")
     opened: list[socket.socket] = []
+    deadline = time.monotonic() + OPEN_TIMEOUT
     while len(opened) < count:
+        if time.monotonic() > deadline:
+            raise check.Wrong(f"has taken {len(opened)} connections in {OPEN_TIMEOUT:.0f} s")
         fresh = []
         for number in range(min(STEP, count - len(opened))):
             source = f"127.0.0.{2 + (len(opened) + number) // SPREAD}"
-            sock = socket.create_connection((HOST, port), check.TIMEOUT, (source, 0))
+            sock = socket.create_connection((HOST, port), ANSWER_TIMEOUT, (source, 0))
             sock.sendall(heads.SMALL)
             fresh.append(sock)
         opened += fresh
         for sock in fresh:
             answer = b""
             while not answer.endswith(b"Hello, World!"):
-                piece = sock.recv(4096)
+                try:
+                    piece = sock.recv(4096)
+                except TimeoutError:
+                    raise check.Wrong(f"does not answer beside {len(opened)} connections") from None
                 if not piece:
                     raise check.Wrong("closes instead of keeping the connection")
                 answer += piece

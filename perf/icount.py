@@ -1,0 +1,258 @@
+"""Instructions and allocations per request, counted by callgrind: exact, and the same every time.
+
+    python -m perf.icount [--case A,B] [--update] [--functions N]
+
+Each case of perf/driver runs on the compiled side under valgrind, once N and once 2 N
+times; the difference, divided by N, is the cost of one request without start-up and
+first-time work. Only what happens inside the function that is measured is collected, so
+the client's side of the socket pair is not counted; the kernel's work is invisible to
+valgrind. Hashes and the clock are fixed (reference/clock.c).
+
+The figures are compared with those committed in perf/icount.json: more instructions than
+TOLERANCE over them, or any more allocations, fail. As they depend on the interpreter and
+the compiler they are kept by toolchain; on one that has none, nothing can be compared:
+that is said, the counts are printed, and the exit status is 0 (with --strict 1).
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+FIGURES = ROOT / "perf" / "icount.json"
+CACHE = ROOT / "perf" / ".venv"
+CLOCK_SOURCE = ROOT / "perf" / "reference" / "clock.c"
+
+#: How much a count may grow before it fails, in parts of it.
+TOLERANCE = 0.03
+#: How much an allocation count may differ: it is exact but for what happens every so many requests.
+ALLOCATION_SLACK = 0.02
+#: Runs of a case: N, and twice that.
+TIMES = 200
+
+#: What is measured, by the case's first word: the C function inside which is counted.
+INSIDE = {
+    "parse": "__pyx_pw_6cyhorn_7_parser_13RequestParser_*parse",
+    "cycle": "__pyx_f_6cyhorn_5_loop_4Loop_one_turn",
+}
+#: The doors through which memory is asked for. A call from one to another is the same
+#: allocation, seen again one door on; what the interpreter's free lists give is none.
+ALLOCATORS = frozenset(
+    f"{domain}{verb}"
+    for domain in ("PyObject_", "PyMem_", "PyMem_Raw")
+    for verb in ("Malloc", "Calloc", "Realloc")
+) | {"malloc", "calloc", "realloc"}
+#: Callers that are doors themselves, or the linker's stubs on the way from one.
+_DOOR = re.compile(r"_?Py(Object|Mem)_\w*(Malloc|Calloc|Realloc)|malloc|calloc|realloc|0x[0-9a-f]+")
+
+
+@dataclass
+class Profile:
+    """What callgrind counted in one run."""
+
+    instructions: int = 0
+    allocations: int = 0
+    functions: Counter[str] = field(default_factory=Counter)  # own instructions, by function
+
+
+@dataclass(frozen=True)
+class Figure:
+    """The cost of one request."""
+
+    instructions: float
+    allocations: float
+    functions: dict[str, float] = field(default_factory=dict)
+
+
+def toolchain() -> str:
+    """What the counts depend on besides the source."""
+    compiler = subprocess.run(
+        [*(os.environ.get("CC") or "cc").split(), "-dumpfullversion"], capture_output=True, text=True
+    ).stdout.strip()
+    return f"{sysconfig.get_config_var('SOABI')} {platform.python_version()} cc-{compiler}"
+
+
+def build_clock() -> Path:
+    """Compile the clock, unless it is there; the name follows the source, so it is never stale."""
+    key = hashlib.sha256(CLOCK_SOURCE.read_bytes()).hexdigest()[:8]
+    library = CACHE / f"clock-{key}.so"
+    if not library.exists():
+        library.parent.mkdir(parents=True, exist_ok=True)
+        compiler = (os.environ.get("CC") or "cc").split()
+        command = [*compiler, "-O2", "-shared", "-fPIC", "-o", str(library), str(CLOCK_SOURCE)]
+        subprocess.run(command, check=True)
+    return library
+
+
+_NAME = re.compile(r"\((\d+)\)(?: (.*))?")
+
+
+def read_profile(path: Path) -> Profile:
+    """Read a callgrind file (valgrind manual, "Callgrind Format Specification")."""
+    profile = Profile()
+    names: dict[str, str] = {}
+
+    def name_of(text: str) -> str:
+        number, given = _NAME.fullmatch(text).groups()  # type: ignore[union-attr]
+        if given:
+            # callgrind tells instances of a function apart by a suffix that is not of the name.
+            names[number] = given.partition("'")[0]
+        return names[number]
+
+    inside = callee = ""
+    after_calls = False
+    for line in path.read_text().splitlines():
+        if line.startswith("fn="):
+            inside = name_of(line[3:])
+        elif line.startswith("cfn="):
+            callee = name_of(line[4:])
+        elif line.startswith("calls="):
+            if callee in ALLOCATORS and not _DOOR.fullmatch(inside):
+                profile.allocations += int(line[6:].split()[0])
+            after_calls = True
+        elif line.startswith(("totals:", "summary:")):
+            profile.instructions = int(line.partition(":")[2].split()[0])
+        elif line and (line[0].isdigit() or line[0] in "+-*"):
+            # The line after calls= is the callee's inclusive cost, not the function's own.
+            if not after_calls:
+                profile.functions[inside] += int(line.split()[-1])
+            after_calls = False
+    return profile
+
+
+def callgrind(case: str, times: int, directory: Path) -> Profile:
+    """Run one case under callgrind."""
+    out = directory / f"{case}-{times}"
+    inside = INSIDE["parse" if case.startswith("parse-") else "cycle"]
+    command = [
+        "valgrind",
+        "--quiet",
+        "--tool=callgrind",
+        f"--callgrind-out-file={out}",
+        f"--toggle-collect={inside}",
+        "--collect-jumps=no",
+        sys.executable,
+        "-m",
+        "perf.driver",
+        case,
+        str(times),
+    ]
+    environment = os.environ | {
+        "PYTHONHASHSEED": "0",
+        "LD_PRELOAD": str(build_clock()),
+        "CYHORN_IMPL": "compiled",
+    }
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"{case}: {done.stderr.strip()[-2000:]}")
+    profile = read_profile(out)
+    if not profile.instructions:
+        sys.exit(f"{case}: nothing was counted: is there no function {inside}?")
+    return profile
+
+
+def count(case: str) -> Figure:
+    """The cost of one request: the difference between N and 2 N of them, divided by N."""
+    from perf.driver import CYCLES
+
+    answers = CYCLES[case][2] if case in CYCLES else 1
+    with tempfile.TemporaryDirectory(prefix="perf-") as directory:
+        once = callgrind(case, TIMES, Path(directory))
+        twice = callgrind(case, 2 * TIMES, Path(directory))
+    per = TIMES * answers
+    return Figure(
+        round((twice.instructions - once.instructions) / per, 1),
+        round((twice.allocations - once.allocations) / per, 2),
+        {
+            name: (own - once.functions[name]) / per
+            for name, own in twice.functions.most_common()
+            if own > once.functions[name]
+        },
+    )
+
+
+def judge(figure: Figure, committed: dict[str, float] | None) -> str:
+    """What to say of the case; words in capitals are failures."""
+    if committed is None:
+        return "no committed figure"
+    if figure.instructions > committed["instructions"] * (1 + TOLERANCE):
+        return "MORE INSTRUCTIONS"
+    if figure.allocations > committed["allocations"] + ALLOCATION_SLACK:
+        return "MORE ALLOCATIONS"
+    if figure.instructions < committed["instructions"] * (1 - TOLERANCE):
+        return "better: commit it with --update"
+    return "as committed"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Returns the exit status: 1 when a count grew."""
+    from perf.driver import CASES
+
+    parser = argparse.ArgumentParser(prog="python -m perf.icount", description=__doc__.partition("\n")[0])
+    parser.add_argument("--case", metavar="A,B", help=f"these cases (of {', '.join(CASES)})")
+    parser.add_argument("--update", action="store_true", help="write the counts to perf/icount.json")
+    parser.add_argument(
+        "--functions", type=int, default=0, metavar="N", help="show the N costliest functions"
+    )
+    parser.add_argument("--strict", action="store_true", help="fail where there is no committed figure")
+    options = parser.parse_args(arguments)
+    cases = options.case.split(",") if options.case else list(CASES)
+    if unknown := [case for case in cases if case not in CASES]:
+        sys.exit(f"no case {', '.join(unknown)}: there are {', '.join(CASES)}")
+    if not shutil.which("valgrind"):
+        sys.exit("valgrind is not installed (Debian: apt-get install valgrind)")
+    build_clock()
+
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        figures = dict(zip(cases, pool.map(count, cases), strict=True))
+
+    every = json.loads(FIGURES.read_text()) if FIGURES.exists() else {}
+    here = toolchain()
+    committed = every.get(here, {})
+    print(f"instructions and allocations per request ({here})")
+    print(f"  {'case':<14} {'instructions':>12} {'committed':>10} {'allocations':>11} {'committed':>10}")
+    failed = []
+    for case, figure in figures.items():
+        known = committed.get(case)
+        verdict = judge(figure, known)
+        if verdict.isupper() or (options.strict and known is None):
+            failed.append(case)
+        was = (f"{known['instructions']:,.0f}", f"{known['allocations']:.2f}") if known else ("", "")
+        print(
+            f"  {case:<14} {figure.instructions:>12,.0f} {was[0]:>10}"
+            f" {figure.allocations:>11.2f} {was[1]:>10}  {verdict}"
+        )
+        costliest = sorted(figure.functions.items(), key=lambda item: -item[1])[: options.functions]
+        for name, own in costliest:
+            print(f"      {own:>8.0f} {own / figure.instructions:>5.1%}  {name}")
+    if options.update:
+        every[here] = committed | {
+            case: {"instructions": figure.instructions, "allocations": figure.allocations}
+            for case, figure in figures.items()
+        }
+        FIGURES.write_text(json.dumps(every, indent=1, sort_keys=True) + "\n")
+        print(f"written to {FIGURES.relative_to(ROOT)}")
+        return 0
+    if not committed:
+        print("no figures are committed for this toolchain: nothing was compared")
+    if failed:
+        print(f"FAILED: {', '.join(failed)} (when the growth is right: --update, and say why in the commit)")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
