@@ -14,6 +14,7 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.exc cimport PyErr_CheckSignals, PyErr_SetFromErrno
 from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_Realloc
+from cpython.ref cimport PyObject
 from libc.errno cimport EAGAIN, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, errno
 from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memmove, memset
@@ -43,7 +44,7 @@ cdef extern from "Python.h":
     object PyContext_CopyCurrent()
     int PyContext_Enter(object context) except -1
     int PyContext_Exit(object context) except -1
-    Py_ssize_t Py_REFCNT(object o)
+    Py_ssize_t Py_REFCNT(PyObject *o)  # a pointer: an argument of type object would count itself
 
 cdef extern from "strings.h" nogil:
     int strncasecmp(const char *a, const char *b, size_t n)
@@ -954,7 +955,7 @@ cdef class Loop:
         keep_alive = c.wants_keep_alive and self.has_keep_alive and not self.stopping
         if not self.buffer_request_body and (c.decoder is not None or c.remaining):
             keep_alive = False  # the application may leave some of it unread
-        if Py_REFCNT(self.writer) > 1:
+        if Py_REFCNT(<PyObject *>self.writer) > 1:
             self.writer = self.new_writer()  # the application kept start_response or write
         writer = self.writer
         writer.set_time(clock_ns(CLOCK_REALTIME_COARSE) // SECOND)
