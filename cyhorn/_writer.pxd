@@ -54,7 +54,6 @@ cdef class ResponseWriter:
 
     cdef int check(self, object status, object headers) except -1
     cdef int take_line(self, object field) except -1
-    cdef int copy_line(self, object field) except -1
     cdef int take_special(self, int kind, object name, object value, Py_ssize_t line) except -1
     cdef int send_head(self, long long known) except -1
     cdef int body(self, bytes data) except -1

@@ -26,6 +26,7 @@ cdef extern from "Python.h":
 
 cdef enum:
     LARGE = 16384            # bytes above which a piece is sent from where it is
+    KEPT = 1 << 18           # bytes of memory that an empty buffer may keep
     SPECIAL_LONGEST = 20
     SPECIAL_COUNT = 16
 
@@ -137,6 +138,8 @@ cdef class OutputBuffer:
         return 0
 
     cdef int put(self, const void *p, Py_ssize_t n) except -1:
+        if not n:
+            return 0  # p may be NULL
         self.reserve(n)
         memcpy(self.data + self.used, p, n)
         self.used += n
@@ -162,6 +165,10 @@ cdef class OutputBuffer:
 
     cdef void forget(self) noexcept:
         self.used = self.size = 0
+        if self.capacity > KEPT:
+            PyMem_Free(self.data)
+            self.data = NULL
+            self.capacity = 0
         if self.large_count:
             self.large_count = 0
             self.large = []
@@ -212,6 +219,52 @@ cdef inline int _put_hex(OutputBuffer out, unsigned long long value) except -1:
         if not value:
             break
     return out.put(text + at, 18 - at)
+
+
+cdef int _copy_line(OutputBuffer lines, object field) except -1:
+    """Check one (name, value) and append its line to `lines` (9110 5.1, 5.5)."""
+    cdef const unsigned char *name_text
+    cdef const unsigned char *value_text
+    cdef unsigned char *to
+    cdef Py_ssize_t i, name_length, value_length, line = lines.used
+    cdef unsigned char good = 1
+    if type(field) is not tuple or len(<tuple>field) != 2:
+        raise ApplicationError(f"a response header is not a (name, value) tuple: {field!r}")
+    name = (<tuple>field)[0]
+    value = (<tuple>field)[1]
+    if not isinstance(name, str) or not isinstance(value, str):
+        raise ApplicationError(f"a response header is not a pair of strings: {field!r}")
+    name_text = _latin1(name)
+    name_length = PyUnicode_GET_LENGTH(name)
+    value_length = PyUnicode_GET_LENGTH(value)
+    lines.reserve(name_length + value_length + 4)
+    to = lines.data + line
+    if name_text == NULL or not name_length:
+        good = 0
+    else:
+        for i in range(name_length):
+            to[i] = name_text[i]
+            good &= TOKEN[name_text[i]] != 0
+    if not good:
+        raise ApplicationError(f"a response header's name is not a token: {name!r}")
+    value_text = _latin1(value)
+    if value_text == NULL:
+        good = 0
+    else:
+        to += name_length
+        to[0] = 58
+        to[1] = 32
+        to += 2
+        for i in range(value_length):
+            to[i] = value_text[i]
+            good &= VALUE[value_text[i]]
+    if not good:
+        raise ApplicationError(f"the value of response header {name!r} has a forbidden character")
+    to[value_length] = 13
+    to[value_length + 1] = 10
+    lines.used += name_length + value_length + 4
+    lines.size = lines.used
+    return 0
 
 
 # -- the writer ----------------------------------------------------------------------------------
@@ -315,19 +368,21 @@ cdef class ResponseWriter:
 
     def early_hints(self, headers):
         """Send a 103 response with `headers` (RFC 8297), to HTTP/1.1 peers before the head."""
-        cdef OutputBuffer lines = self.lines
-        cdef Py_ssize_t before
+        cdef OutputBuffer lines
+        cdef Py_ssize_t line
+        cdef int kind
         if self.finished or self.headers_sent or not self.http_1_1:
             return
-        before = lines.used
-        try:
-            for field in headers:
-                self.copy_line(field)
-            self.out.put_bytes(b"HTTP/1.1 103 Early Hints\r\n")
-            self.out.put(lines.data + before, lines.used - before)
-            self.out.put(b"\r\n", 2)
-        finally:
-            lines.used = lines.size = before
+        lines = OutputBuffer()  # not `self.lines`: iterating may run start_response
+        for field in headers:
+            line = lines.used
+            _copy_line(lines, field)
+            kind = _special(lines.data + line, PyUnicode_GET_LENGTH((<tuple>field)[0]))
+            if kind == CONTENT_LENGTH or kind == CONNECTION or kind == HOP:
+                lines.used = lines.size = line  # a 103 response frames nothing (9110 15.2)
+        self.out.put_bytes(b"HTTP/1.1 103 Early Hints\r\n")
+        self.out.put(lines.data, lines.used)
+        self.out.put(b"\r\n", 2)
         if self.flush is not None:
             self.flush()
 
@@ -371,6 +426,8 @@ cdef class ResponseWriter:
             self.status_code = status
             self.status = f"{status} {REASONS.get(status, 'Client Closed Request')}"
             self.fields = None
+            self.length = -1
+            self.left_out = None
         self.keep_alive = False
         self.finished = True
 
@@ -436,57 +493,11 @@ cdef class ResponseWriter:
         cdef Py_ssize_t line = lines.used
         cdef Py_ssize_t name_length
         cdef int kind
-        self.copy_line(field)
+        _copy_line(lines, field)
         name_length = PyUnicode_GET_LENGTH((<tuple>field)[0])
         kind = _special(lines.data + line, name_length)
         if kind != COPIED:
             self.take_special(kind, (<tuple>field)[0], (<tuple>field)[1], line)
-        return 0
-
-    cdef int copy_line(self, object field) except -1:
-        """Check one (name, value) and append its line to `lines` (9110 5.1, 5.5)."""
-        cdef OutputBuffer lines = self.lines
-        cdef const unsigned char *name_text
-        cdef const unsigned char *value_text
-        cdef unsigned char *to
-        cdef Py_ssize_t i, name_length, value_length, line = lines.used
-        cdef unsigned char good = 1
-        if type(field) is not tuple or len(<tuple>field) != 2:
-            raise ApplicationError(f"a response header is not a (name, value) tuple: {field!r}")
-        name = (<tuple>field)[0]
-        value = (<tuple>field)[1]
-        if not isinstance(name, str) or not isinstance(value, str):
-            raise ApplicationError(f"a response header is not a pair of strings: {field!r}")
-        name_text = _latin1(name)
-        name_length = PyUnicode_GET_LENGTH(name)
-        value_length = PyUnicode_GET_LENGTH(value)
-        lines.reserve(name_length + value_length + 4)
-        to = lines.data + line
-        if name_text == NULL or not name_length:
-            good = 0
-        else:
-            for i in range(name_length):
-                to[i] = name_text[i]
-                good &= TOKEN[name_text[i]] != 0
-        if not good:
-            raise ApplicationError(f"a response header's name is not a token: {name!r}")
-        value_text = _latin1(value)
-        if value_text == NULL:
-            good = 0
-        else:
-            to += name_length
-            to[0] = 58
-            to[1] = 32
-            to += 2
-            for i in range(value_length):
-                to[i] = value_text[i]
-                good &= VALUE[value_text[i]]
-        if not good:
-            raise ApplicationError(f"the value of response header {name!r} has a forbidden character")
-        to[value_length] = 13
-        to[value_length + 1] = 10
-        lines.used += name_length + value_length + 4
-        lines.size = lines.used
         return 0
 
     cdef int take_special(self, int kind, object name, object value, Py_ssize_t line) except -1:
@@ -515,12 +526,12 @@ cdef class ResponseWriter:
             self.has_date = True
         elif kind == SERVER:
             keep = not self.server
-        elif kind == CONNECTION and "close" in [token.strip(" \t").lower() for token in value.split(",")]:
+        elif kind == CONNECTION and "close" in [token.strip(" \t").lower() for token in str.split(value, ",")]:
             self.closing = True
         else:
             if self.left_out is None:
                 self.left_out = []
-            self.left_out.append(name.lower())
+            self.left_out.append(str.lower(name))
         if not keep:
             self.lines.used = self.lines.size = line
         return 0

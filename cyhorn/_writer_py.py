@@ -41,6 +41,8 @@ _DIGITS = re.compile(r"[0-9]{1,19}").fullmatch
 
 #: Names that are not simply copied: framing, our own fields, hop-by-hop.
 _SPECIAL = HOP_BY_HOP | {"content-length", "date", "server"}
+#: Names that are left out of a 103 response, which frames nothing (9110 15.2).
+_NOT_IN_HINTS = HOP_BY_HOP | {"content-length"}
 
 #: Serialised field lines, by the application's (name, value), checked. Bounded: emptied when full.
 _LINES: dict[tuple[str, str], bytes] = {}
@@ -64,6 +66,8 @@ class OutputBuffer:
 
     def append(self, data: bytes) -> None:
         """Add `data` at the end."""
+        if not isinstance(data, bytes):
+            raise TypeError(f"bytes are due, not {type(data).__name__}")
         self.parts.append(data)
         self.size += len(data)
 
@@ -90,7 +94,8 @@ def _field_line(field: object) -> bytes:
         raise ApplicationError(f"a response header's name is not a token: {name!r}")
     if not _VALUE(value):
         raise ApplicationError(f"the value of response header {name!r} has a forbidden character")
-    return f"{name}: {value}\r\n".encode("latin-1")
+    # Not an f-string, nor a method of theirs: a str of a subclass goes as the characters it is.
+    return "".join((name, ": ", value, "\r\n")).encode("latin-1")
 
 
 class ResponseWriter:
@@ -203,6 +208,8 @@ class ResponseWriter:
     def _check(self, status: str, headers: list[tuple[str, str]]) -> None:
         """Check status and headers and serialise them into `_head`, or raise with neither set."""
         self.status = None
+        self.response_length = None
+        self.dropped = []
         if not isinstance(status, str):
             raise ApplicationError(f"the status is not a string: {status!r}")
         if not _STATUS(status):
@@ -216,17 +223,17 @@ class ResponseWriter:
         dropped: list[str] = []
         for field in headers:
             try:
-                line = _LINES.get(field)
+                line = _LINES.get(field) if type(field) is tuple else None
             except TypeError:
                 line = None
             if line is None:
                 line = _field_line(field)
-                if field[0].lower() not in _SPECIAL:
+                name, value = str.lower(field[0]), field[1]
+                if name not in _SPECIAL:
                     if len(_LINES) >= _LINES_MAX:
                         _LINES.clear()
                     _LINES[field] = line
                 else:
-                    name, value = field[0].lower(), field[1]
                     if name == "content-length":
                         if not _DIGITS(value) or int(value) > MAX_LENGTH:
                             raise ApplicationError(f"Content-Length is not a length: {value!r}")
@@ -243,7 +250,7 @@ class ResponseWriter:
                             continue
                     else:
                         if name == "connection" and "close" in [
-                            token.strip(" \t").lower() for token in value.split(",")
+                            token.strip(" \t").lower() for token in str.split(value, ",")
                         ]:
                             closing = True
                         else:
@@ -257,7 +264,7 @@ class ResponseWriter:
         self.dropped = dropped
         self._closing = closing
         self._no_body = self._head_only or code in (204, 205, 304)
-        self._head = [f"HTTP/1.1 {status}\r\n".encode("latin-1"), self._server]
+        self._head = ["".join(("HTTP/1.1 ", status, "\r\n")).encode("latin-1"), self._server]
         if not has_date:
             self._head.append(self._date)
         self._head += lines
@@ -274,7 +281,11 @@ class ResponseWriter:
         """Send a 103 response with `headers` (RFC 8297), to HTTP/1.1 peers before the head."""
         if self._finished or self.headers_sent or not self._http_1_1:
             return
-        lines = [_field_line(field) for field in headers]
+        lines = [
+            line
+            for field in headers
+            if (line := _field_line(field)) and str.lower(field[0]) not in _NOT_IN_HINTS
+        ]
         self.out.append(b"".join([b"HTTP/1.1 103 Early Hints\r\n", *lines, b"\r\n"]))
         if self.flush is not None:
             self.flush()
@@ -341,6 +352,8 @@ class ResponseWriter:
             self.status_code = status
             self.status = f"{status} {REASONS.get(status, 'Client Closed Request')}"
             self.headers = []
+            self.response_length = None
+            self.dropped = []
         self.keep_alive = False
         self._finished = True
 
