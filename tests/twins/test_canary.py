@@ -60,17 +60,28 @@ def test_the_face_shows_the_side_that_was_chosen():
         assert getattr(cyhorn.parser, name) is getattr(side, name)
 
 
-def test_the_python_side_loads_without_the_compiled_one():
+def face_in_a_process(chosen: str, before: str = "") -> list[str]:
+    """The module of the face's parser and whether the compiled one is loaded, under CYHORN_IMPL=`chosen`."""
     script = (
-        "import sys; sys.modules['cyhorn._parser'] = None; import cyhorn.parser as face; "
-        "print(face.RequestParser.__module__, 'cyhorn._parser' in [n for n, m in sys.modules.items() if m])"
+        f"import sys; {before}import cyhorn.parser as face; "
+        "print(face.RequestParser.__module__, sys.modules.get('cyhorn._parser') is not None)"
     )
     told = subprocess.run(
         [sys.executable, "-c", script],
-        env={**os.environ, "CYHORN_IMPL": "python"},
+        env={**os.environ, "CYHORN_IMPL": chosen},
         cwd=Path(cyhorn.parser.__file__).parent.parent,
         capture_output=True,
         text=True,
         check=True,
     )
-    assert told.stdout.split() == ["cyhorn._parser_py", "False"]
+    return told.stdout.split()
+
+
+def test_the_environment_chooses_the_side_of_the_face(impl):
+    compiled = impl.name == "compiled"
+    assert face_in_a_process(impl.name) == [impl.parser.__name__, str(compiled)]
+
+
+def test_the_python_side_loads_without_the_compiled_one():
+    hidden = "sys.modules['cyhorn._parser'] = None; "
+    assert face_in_a_process("python", hidden) == ["cyhorn._parser_py", "False"]
