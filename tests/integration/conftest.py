@@ -1,6 +1,7 @@
-"""The fixture that starts servers, and which kinds of workers they run.
+"""The fixtures that start servers, and which kinds of workers they run.
 
-A test that takes `serve` runs once for each of `KINDS`.
+A test that takes `serve` runs once for each kind of the sides under test (``--impl``). One whose subject is
+the master alone takes `serve_any` and runs once.
 """
 
 from __future__ import annotations
@@ -11,29 +12,55 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import BUILD_COMMAND, build_script, sides, stale_modules
 from tests.integration.harness import Server
 
 #: Name → (worker class, CYHORN_IMPL).
 KINDS = {
+    "sync-compiled": ("sync", "compiled"),
+    "sync-python": ("sync", "python"),
     "third-party": ("tests.integration.line_worker.LineWorker", "python"),
 }
 
-
-@pytest.fixture(params=KINDS)
-def kind(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+Start = Callable[..., Server]
 
 
-@pytest.fixture
-def serve(kind: str, tmp_path: Path) -> Iterator[Callable[..., Server]]:
-    """Starts servers of one kind: ``serve(config, arguments=[...])``. They are gone after the test."""
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "kind" in metafunc.fixturenames:
+        wanted = [*sides(metafunc.config), "party"]
+        metafunc.parametrize("kind", [name for name in KINDS if name.split("-")[1] in wanted])
+
+
+@pytest.fixture(scope="session")
+def fresh_build() -> None:
+    """A test that is to run compiled code does not pass over a stale build."""
+    stale = stale_modules(build_script())
+    if stale:
+        pytest.exit(f"stale build ({', '.join(stale)}): run {BUILD_COMMAND}", returncode=4)
+
+
+def starter(kind: str, folder: Path) -> Iterator[Start]:
     servers: list[Server] = []
     worker_class, impl = KINDS[kind]
 
     def start(config: str = "", **options: Any) -> Server:
-        servers.append(Server(tmp_path, worker_class, impl, config, **options))
+        servers.append(Server(folder, worker_class, impl, config, **options))
         return servers[-1]
 
     yield start
     for server in servers:
         server.destroy()
+
+
+@pytest.fixture
+def serve(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Start]:
+    """Starts servers of one kind: ``serve(config, arguments=[...])``. They are gone after the test."""
+    if KINDS[kind][1] == "compiled":
+        request.getfixturevalue("fresh_build")
+    yield from starter(kind, tmp_path)
+
+
+@pytest.fixture
+def serve_any(tmp_path: Path) -> Iterator[Start]:
+    """The same, with whatever kind of worker, for tests of the master."""
+    yield from starter("third-party", tmp_path)

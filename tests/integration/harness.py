@@ -66,7 +66,8 @@ class Server:
     """A master process in `folder`.
 
     `config` is the text of its config file, `worker_class` the class under test, `impl` what
-    CYHORN_IMPL says. The application is `folder`/app.py.
+    CYHORN_IMPL says. The application is `folder`/app.py. An empty `bind` leaves it to the file. `wrapper` is
+    Python code that is run first and is to execute its arguments, with the descriptors `pass_fds` open.
     """
 
     def __init__(
@@ -78,6 +79,8 @@ class Server:
         arguments: Sequence[str] = (),
         environ: Mapping[str, str] | None = None,
         bind: str = "127.0.0.1:0",
+        wrapper: str = "",
+        pass_fds: Sequence[int] = (),
     ) -> None:
         self.folder = folder
         self.lines: list[str] = []
@@ -106,7 +109,7 @@ class Server:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            process_group=0 if sys.version_info >= (3, 11) else None,
+            pass_fds=pass_fds,
         )
         self.pid = self.process.pid
         self._reader = threading.Thread(target=self._read, daemon=True)

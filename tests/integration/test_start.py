@@ -54,10 +54,10 @@ def test_processes_carry_the_application_in_their_titles(serve: Serve) -> None:
     ],
 )
 def test_a_boot_that_fails_ends_the_master_with_its_code(
-    serve: Serve, tmp_path: Path, source: str, code: int, line: str
+    serve_any: Serve, tmp_path: Path, source: str, code: int, line: str
 ) -> None:
     (tmp_path / "app.py").write_text(source + "\n")
-    server = serve("workers = 3\npidfile = 'pid'")
+    server = serve_any("workers = 3\npidfile = 'pid'")
     assert server.wait_exit() == code
     assert server.seen(f"Reason: {line}")
     assert tracebacks(server) <= 3
@@ -66,30 +66,32 @@ def test_a_boot_that_fails_ends_the_master_with_its_code(
 
 
 @pytest.mark.parametrize("source", ["raise RuntimeError('broken')", "app = 3"])
-def test_a_preload_that_fails_ends_the_start_with_1(serve: Serve, tmp_path: Path, source: str) -> None:
+def test_a_preload_that_fails_ends_the_start_with_1(serve_any: Serve, tmp_path: Path, source: str) -> None:
     (tmp_path / "app.py").write_text(source + "\n")
-    assert serve(arguments=["--preload"]).wait_exit() == 1
+    assert serve_any(arguments=["--preload"]).wait_exit() == 1
 
 
-def test_an_application_that_exits_while_it_loads_is_named_as_the_cause(serve: Serve, tmp_path: Path) -> None:
+def test_an_application_that_exits_while_it_loads_is_named_as_the_cause(
+    serve_any: Serve, tmp_path: Path
+) -> None:
     (tmp_path / "app.py").write_text("import sys; sys.exit(7)\n")
-    server = serve()
+    server = serve_any()
     assert server.wait_exit() == 3
     assert server.seen(r"The application called sys\.exit\(7\)")
 
 
-def test_an_address_in_use_ends_the_start_with_1_and_leaves_nothing(serve: Serve, tmp_path: Path) -> None:
+def test_an_address_in_use_ends_the_start_with_1_and_leaves_nothing(serve_any: Serve, tmp_path: Path) -> None:
     path = tmp_path / "taken"
     with socket.socket(socket.AF_UNIX) as taken:
         taken.bind(str(path))
         taken.listen()
-        server = serve("pidfile = 'pid'", bind=f"unix:{path}")
+        server = serve_any("pidfile = 'pid'", bind=f"unix:{path}")
         server.wait_for("Connection in use")
         server.signal(signal.SIGTERM)
         assert server.wait_exit() == 0  # asked to stop while it was trying again
         assert path.exists()
         assert not (tmp_path / "pid").exists()
-        server = serve("pidfile = 'pid'", bind="127.0.0.1:http-no")
+        server = serve_any("pidfile = 'pid'", bind="127.0.0.1:http-no")
         assert server.wait_exit() == 1
         assert tracebacks(server) == 0
 
@@ -97,8 +99,8 @@ def test_an_address_in_use_ends_the_start_with_1_and_leaves_nothing(serve: Serve
 # --- the pid file ------------------------------------------------------------------------
 
 
-def test_the_pid_file_names_the_master_while_it_runs(serve: Serve, tmp_path: Path) -> None:
-    server = serve("pidfile = 'pid'").ready()
+def test_the_pid_file_names_the_master_while_it_runs(serve_any: Serve, tmp_path: Path) -> None:
+    server = serve_any("pidfile = 'pid'").ready()
     file = tmp_path / "pid"
     assert file.read_text() == f"{server.pid}\n"
     assert file.stat().st_mode & 0o777 == 0o644
@@ -107,15 +109,15 @@ def test_the_pid_file_names_the_master_while_it_runs(serve: Serve, tmp_path: Pat
 
 
 @pytest.mark.parametrize("content", ["", "garbage\n", "999999999\n", "-1\n", "0\n"])
-def test_a_stale_pid_file_is_taken_over(serve: Serve, tmp_path: Path, content: str) -> None:
+def test_a_stale_pid_file_is_taken_over(serve_any: Serve, tmp_path: Path, content: str) -> None:
     (tmp_path / "pid").write_text(content)
-    server = serve("pidfile = 'pid'").ready()
+    server = serve_any("pidfile = 'pid'").ready()
     assert (tmp_path / "pid").read_text() == f"{server.pid}\n"
 
 
-def test_a_live_pid_file_is_refused_and_left(serve: Serve, tmp_path: Path) -> None:
+def test_a_live_pid_file_is_refused_and_left(serve_any: Serve, tmp_path: Path) -> None:
     (tmp_path / "pid").write_text(f"{os.getpid()}\n")
-    server = serve("pidfile = 'pid'")
+    server = serve_any("pidfile = 'pid'")
     assert server.wait_exit() == 1
     assert server.seen(f"Already running on PID {os.getpid()}")
     assert not server.seen("Listening at")
@@ -123,8 +125,8 @@ def test_a_live_pid_file_is_refused_and_left(serve: Serve, tmp_path: Path) -> No
     assert (tmp_path / "pid").read_text() == f"{os.getpid()}\n"
 
 
-def test_a_pid_file_that_cannot_be_written_is_one_line_and_1(serve: Serve, tmp_path: Path) -> None:
-    server = serve("pidfile = 'nowhere/pid'")
+def test_a_pid_file_that_cannot_be_written_is_one_line_and_1(serve_any: Serve, tmp_path: Path) -> None:
+    server = serve_any("pidfile = 'nowhere/pid'")
     assert server.wait_exit() == 1
     assert server.seen("pidfile: cannot write 'nowhere/pid'")
     assert tracebacks(server) == 0
@@ -153,7 +155,7 @@ def test_with_reload_a_broken_application_is_a_page_until_it_is_mended(serve: Se
     until(lambda: "mended" in page(), "the mended application")
 
 
-def test_raw_env_is_in_the_environment_of_the_workers(serve: Serve) -> None:
-    server = serve("raw_env = ['COLOUR=green', 'EMPTY=']").ready()
+def test_raw_env_is_in_the_environment_of_the_workers(serve_any: Serve) -> None:
+    server = serve_any("raw_env = ['COLOUR=green', 'EMPTY=']").ready()
     assert server.get("/env?COLOUR") == "green"
     assert server.get("/env?SERVER_SOFTWARE").startswith("cyhorn/")

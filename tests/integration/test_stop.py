@@ -101,7 +101,7 @@ def test_term_during_the_boot_is_obeyed(serve: Serve, tmp_path: Path) -> None:
     assert server.wait_exit(5) == 0
 
 
-def test_term_right_after_the_start_is_obeyed(serve: Serve, tmp_path: Path) -> None:
-    server = serve("workers = 2")
+def test_term_right_after_the_start_is_obeyed(serve_any: Serve, tmp_path: Path) -> None:
+    server = serve_any("workers = 2")
     server.wait_for("Listening at")
     assert server.stop() == 0
