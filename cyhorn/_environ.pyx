@@ -8,7 +8,7 @@ stranger is an ordinary str that dies with its environ: nothing a peer sends is 
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING
-from cpython.dict cimport PyDict_Copy, PyDict_GetItem, PyDict_SetItem
+from cpython.dict cimport PyDict_Copy
 from cpython.ref cimport PyObject
 from cpython.unicode cimport PyUnicode_DecodeLatin1
 from libc.string cimport memcmp, memcpy
@@ -20,6 +20,7 @@ from cyhorn.errors import Code, http_error
 from cyhorn.grammar import KNOWN_FIELDS
 
 cdef extern from "Python.h":
+    PyObject *PyDict_SetDefault(object mapping, object key, object value) except NULL
     str PyUnicode_New(Py_ssize_t size, Py_UCS4 maxchar)
     void *PyUnicode_DATA(object text)
 
@@ -200,10 +201,9 @@ cdef class EnvironBuilder:
                         continue
                 elif trusted and self.strange_schemes:
                     scheme = self.told_scheme(field, p, value, scheme)
-            before = PyDict_GetItem(environ, key)
-            if before != NULL:
-                value = f"{<str>before}{'; ' if field.known == COOKIE else ','}{value}"
-            PyDict_SetItem(environ, key, value)
+            before = PyDict_SetDefault(environ, key, value)
+            if before != <PyObject *>value:
+                environ[key] = f"{<str>before}{'; ' if field.known == COOKIE else ','}{value}"
             field += 1
 
         if parser.authority.length:

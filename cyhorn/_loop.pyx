@@ -192,6 +192,8 @@ cdef class Loop:
     cdef unsigned char *received      # RECEIVE_SIZE bytes
     cdef OutputBuffer out
     cdef ResponseWriter writer
+    cdef object start_response        # the writer's, bound once
+    cdef object write                 # likewise
     cdef RequestParser parser
     cdef Connection current           # whose request is in the application
     cdef object flush_callback
@@ -264,7 +266,7 @@ cdef class Loop:
             raise MemoryError
         self.out = OutputBuffer()
         self.flush_callback = self._flush_current
-        self.writer = self.new_writer()
+        self.renew_writer()
         self.parser = self.new_parser()
         self.trusted = TrustedPeers(options.forwarded_allow_ips)
         self.proxy_trusted = TrustedPeers(options.proxy_allow_ips)
@@ -345,8 +347,14 @@ cdef class Loop:
             casefold_http_method=options.casefold_http_method,
         )
 
-    cdef ResponseWriter new_writer(self):
-        return ResponseWriter(self.out, self.options.server_header, self.flush_callback)
+    cdef int renew_writer(self) except -1:
+        if self.writer is not None:
+            self.writer.write_callable = NULL
+        self.writer = ResponseWriter(self.out, self.options.server_header, self.flush_callback)
+        self.start_response = self.writer.start_response
+        self.write = self.writer.write
+        self.writer.write_callable = <PyObject *>self.write
+        return 0
 
     # -- the turn ------------------------------------------------------------------------------
 
@@ -955,8 +963,8 @@ cdef class Loop:
         keep_alive = c.wants_keep_alive and self.has_keep_alive and not self.stopping
         if not self.buffer_request_body and (c.decoder is not None or c.remaining):
             keep_alive = False  # the application may leave some of it unread
-        if Py_REFCNT(<PyObject *>self.writer) > 1:
-            self.writer = self.new_writer()  # the application kept start_response or write
+        if Py_REFCNT(<PyObject *>self.start_response) > 1 or Py_REFCNT(<PyObject *>self.write) > 1:
+            self.renew_writer()  # the application kept them, and must not reach the next response
         writer = self.writer
         writer.set_time(clock_ns(CLOCK_REALTIME_COARSE) // SECOND)
         writer.start(c.head_only, c.http_1_1, keep_alive)
@@ -1036,7 +1044,7 @@ cdef class Loop:
             try:
                 if self.pre_request is not None:
                     self.pre_request(request)
-                result = self.application(environ, writer.start_response)
+                result = self.application(environ, self.start_response)
                 if type(result) is list or type(result) is tuple:
                     writer.put_whole(result)
                     writer.end()

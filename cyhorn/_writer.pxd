@@ -1,5 +1,8 @@
 # The compiled writer's types, for the loop.
 
+from cpython.ref cimport PyObject
+
+
 cdef class OutputBuffer:
     # Small pieces are copied into `data`; large ones are kept by reference in `large`,
     # each to be sent where `data` has come to offset `places[i]`.
@@ -20,6 +23,7 @@ cdef class OutputBuffer:
 cdef class ResponseWriter:
     cdef readonly OutputBuffer out
     cdef public object flush      # callable or None
+    cdef PyObject *write_callable # `write`, bound once by the writer's owner; borrowed, or NULL
     cdef readonly str server_header
     # For hooks and logs
     cdef readonly object status   # str or None

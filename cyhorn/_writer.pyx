@@ -9,6 +9,7 @@ and never copied.
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.ref cimport PyObject
 from cpython.mem cimport PyMem_Free, PyMem_Realloc
 from libc.string cimport memcmp, memcpy
 
@@ -294,6 +295,7 @@ cdef class ResponseWriter:
         self.date = b""
         self.seconds = -1
         self.lines = OutputBuffer()
+        self.write_callable = NULL
         self.start(False, True, True)
         self.finished = True
 
@@ -355,7 +357,7 @@ cdef class ResponseWriter:
         if self.finished or self.headers_sent:
             raise ApplicationError("start_response was called after the head was sent")
         self.check(status, headers)
-        return self.write
+        return self.write if self.write_callable == NULL else <object>self.write_callable
 
     @cython.binding(False)
     def write(self, data):
