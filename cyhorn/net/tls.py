@@ -182,6 +182,7 @@ class TLSChannel:
     """
 
     __slots__ = (
+        "_ended",
         "_failure",
         "_incoming",
         "_object",
@@ -199,6 +200,8 @@ class TLSChannel:
         self._object = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
         self._ragged = suppress_ragged_eofs
         self._started = False
+        # Not told to OpenSSL by write_eof(): early releases of Python 3.11 make a clean end of it.
+        self._ended = False
         self._unsent = bytearray()
         self._failure: TLSError | None = None
         #: Whether the peer will send no more plaintext.
@@ -213,7 +216,7 @@ class TLSChannel:
         if self._failure is not None or self.eof:
             return
         if not ciphertext:
-            self._incoming.write_eof()
+            self._ended = True
             return
         # A TLS record starts with its type, 20 to 24: no letter. OpenSSL would wait for more.
         if not self._started and bytes(ciphertext[:1]).isalpha():
@@ -255,11 +258,13 @@ class TLSChannel:
                 chunks.append(chunk)
                 size += len(chunk)
                 # To ask OpenSSL in vain costs an exception.
-                if not tls.pending() and not self._incoming.pending and not self._incoming.eof:
+                if not tls.pending() and not self._incoming.pending and not self._ended:
                     break
-        except ssl.SSLWantReadError:
+        except ssl.SSLWantReadError as error:
             # The version is known when the handshake is over.
             self.handshake_done = self.handshake_done or tls.version() is not None
+            if self._ended:
+                self._end(error, bool(chunks))
         except ssl.SSLZeroReturnError:
             self.eof = True
         except ssl.SSLError as error:
@@ -299,7 +304,7 @@ class TLSChannel:
 
     def _end(self, error: ssl.SSLError, has_data: bool) -> None:
         """Enter `eof` or the failed state; raise now unless the caller still has data to return."""
-        ragged = isinstance(error, ssl.SSLEOFError) or error.reason == "UNEXPECTED_EOF_WHILE_READING"
+        ragged = isinstance(error, ssl.SSLWantReadError)  # OpenSSL wants more, and there is no more
         if ragged and self._ragged and self.handshake_done:
             self.eof = True
             return
