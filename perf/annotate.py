@@ -47,6 +47,16 @@ def _indent(line: str) -> int:
     return len(line) - len(line.lstrip())
 
 
+def _after_parameters(signature: str) -> str:
+    """What follows the parameters' closing bracket."""
+    depth = 0
+    for place, character in enumerate(signature):
+        depth += (character == "(") - (character == ")")
+        if character == ")" and not depth:
+            return signature[place + 1 :]
+    return ""
+
+
 def functions_of(source: Path) -> Iterator[Function]:
     """The functions of a Cython source, found by their indentation."""
     lines = source.read_text().splitlines()
@@ -61,13 +71,13 @@ def functions_of(source: Path) -> Iterator[Function]:
             continue
         if not _OPENING.match(line) or "(" not in line:
             continue
-        # The signature may go over several lines; a declaration has no colon at its end.
+        # The signature may go over several lines; a declaration has no colon behind it.
         end = number
         signature = line.partition("#")[0]
         while signature.count("(") > signature.count(")"):
             end += 1
             signature += lines[end].partition("#")[0]
-        if not signature.rstrip().endswith(":"):
+        if ":" not in _after_parameters(signature):
             continue
         last = end
         for later in range(end + 1, len(lines)):
