@@ -8,7 +8,6 @@ SCRIPT_NAME, names with "_") is believed only when the caller says that it is tr
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -147,8 +146,11 @@ class EnvironBuilder:
 
 def split_host(host: str) -> tuple[str, str]:
     """Split a Host value (9110 7.2) into name and port, "" where there is none."""
-    match = re.fullmatch(r"(\[[^\]]*\]|[^:]*)(?::(.*))?", host)
-    return (match[1], match[2] or "") if match else (host, "")
+    if host.startswith("["):
+        name, _, port = host.partition("]")
+        return name + "]", port.removeprefix(":")
+    name, _, port = host.partition(":")
+    return name, port
 
 
 def _below(script_name: str, path: str) -> str:

@@ -34,7 +34,7 @@ cdef class Connection:
     cdef Listener listener
     cdef bint trusted
     cdef bint close_after         # close when all is sent
-    cdef bint linger              # and then read on for a while, so that the client gets it
+    cdef int linger               # the timer list of how long it then reads on, that the client gets it; or 0
     cdef bint proxy_due           # a PROXY header may come first
     cdef long long dropped        # bytes read while lingering
     cdef long long served         # requests answered

@@ -114,6 +114,7 @@ cdef enum:
     RECEIVE_SIZE = 65536        # bytes asked for at once
     EVENT_COUNT = 512           # descriptors told ready by one epoll_wait
     ACCEPT_BATCH = 16           # connections accepted in one turn before the others are looked at again
+    DRAIN_BATCHES = 256         # batches accepted at most when the loop stops: clients may come as fast
     PART_COUNT = 512            # parts of one sendmsg
     FAST_CALLS = 64             # calls that must have been fast before answers wait for those behind them
     FAST_CALL = 50000           # nanoseconds of a fast call
@@ -156,6 +157,12 @@ cdef inline bint _is_head(RequestParser parser, const unsigned char *method) noe
     if parser.casefold_http_method:
         return strncasecmp(<const char *>method, b"HEAD", 4) == 0
     return memcmp(method, b"HEAD", 4) == 0
+
+
+cdef bint _begins_head(const unsigned char *p, Py_ssize_t n) noexcept:
+    """Whether p[0:n] begins with a HEAD request, whose answer has no body also when it is refused."""
+    cdef Py_ssize_t skip = 2 if n > 2 and p[0] == 13 and p[1] == 10 else 0
+    return n - skip >= 5 and memcmp(p + skip, b"HEAD ", 5) == 0
 
 
 @cython.final
@@ -374,6 +381,7 @@ cdef class Loop:
     def adopt(self, sock, int listener=0):
         """Serve the connected socket `sock` as if listener number `listener` had accepted it."""
         sock.setblocking(False)
+        self.now = clock_ns(CLOCK_MONOTONIC_COARSE)
         self.accepted(sock.detach(), NULL, self.listeners[listener])
 
     def close(self):
@@ -384,6 +392,8 @@ cdef class Loop:
         if self.epoll >= 0:
             close(self.epoll)
             self.epoll = -1
+        self.slot_beat = NULL
+        self.slot_view = None  # the table can be unmapped again
 
     def turn(self, timeout=None):
         """Wait at most `timeout` seconds (None: until the next timer), and serve what is ready.
@@ -398,6 +408,7 @@ cdef class Loop:
     cdef bint one_turn(self, int timeout) except -1:
         cdef epoll_event events[EVENT_COUNT]
         cdef int i, count = 0
+        cdef long long now
         if self.stopping and not self.draining:
             self.drain()
         if self.draining and not self.connections:
@@ -416,14 +427,14 @@ cdef class Loop:
             count = 0
             PyErr_CheckSignals()
         self.last_count = count
-        self.now = clock_ns(CLOCK_MONOTONIC_COARSE)
+        now = self.now = clock_ns(CLOCK_MONOTONIC_COARSE)
         if self.slot_beat != NULL:
-            self.slot_beat[0] = self.now
+            self.slot_beat[0] = now
         elif self.heartbeat is not None:
             self.heartbeat.notify()
         for i in range(count):
             self.dispatch(events[i].data.u64, events[i].events)
-        self.expire()
+        self.expire(now)
         if self.flush_access is not None:
             self.flush_access()
         if self.slot_beat != NULL:
@@ -451,16 +462,22 @@ cdef class Loop:
             c = <Connection>self.by_fd[fd]
             if c is None or c.serial != <unsigned int>(data >> 32):
                 return 0  # closed in this very turn, and its number perhaps another's
-            try:
-                if c.state == SENDING:
-                    self.writable(c)
-                else:
-                    self.readable(c)
-            except Exception:
-                # A mistake of ours, or a resource that ran out: this connection's loss alone.
-                self.log.exception("Error while serving ip=%s", c.remote_addr)
-                self.out.forget()
-                self.drop(c)
+            self.serve(c)
+        return 0
+
+    cdef int serve(self, Connection c) except -1:
+        try:
+            if c.state == SENDING:
+                self.writable(c)
+            else:
+                self.readable(c)
+        except ClientDisconnected as error:
+            self.log.debug("The client is gone: %s", error)
+            self.drop(c)
+        except Exception:
+            # A mistake of ours, or a resource that ran out: this connection's loss alone.
+            self.log.exception("Error while serving ip=%s", c.remote_addr)
+            self.drop(c)
         return 0
 
     cdef int patience(self) except -1:
@@ -477,19 +494,23 @@ cdef class Loop:
         left = until - clock_ns(CLOCK_MONOTONIC_COARSE)
         return <int>((left + 999999) // 1000000) if left > 0 else 0
 
-    cdef int expire(self) except -1:
-        """Deal with the connections whose time is over, and with pauses in accepting."""
+    cdef int expire(self, long long now) except -1:
+        """Deal with the connections whose time is over, and with pauses in accepting.
+
+        `now` is when it was last looked what had arrived: a call of the application that took
+        longer is not the time of those who sent meanwhile.
+        """
         cdef int i
         cdef Connection c
         cdef Listener listener
         for i in range(TIMER_COUNT):
             while self.timers[i].first != NULL:
                 c = <Connection>self.timers[i].first
-                if c.deadline > self.now:
+                if c.deadline > now:
                     break
                 self.timed_out(c)
         for listener in self.listeners:
-            if listener.resume_at and listener.resume_at <= self.now and not self.draining:
+            if listener.resume_at and listener.resume_at <= now and not self.draining:
                 listener.resume_at = 0
                 self.watch_listener(listener)
         return 0
@@ -497,7 +518,7 @@ cdef class Loop:
     cdef int timed_out(self, Connection c) except -1:
         # 408 only where a request had begun: a silent connection has asked for nothing.
         if c.state == BODY or (c.state == HEAD and c.pending_size):
-            self.refuse(c, http_error(Code.TIMEOUT), False)
+            self.refuse(c, http_error(Code.TIMEOUT), _begins_head(c.pending, c.pending_size))
             self.settle(c)
         else:
             self.drop(c)
@@ -601,12 +622,12 @@ cdef class Loop:
                 c.tls = TLSChannel(
                     listener.ssl_context, suppress_ragged_eofs=self.options.suppress_ragged_eofs
                 )
-            self.readable(c)  # a request usually is there already
+            if not self.draining:
+                self.serve(c)  # a request usually is there already
             if c.state != CLOSED and not c.events:
                 self.watch(c, EPOLLIN)
         except Exception:
-            self.log.exception("Error while serving ip=%s", c.remote_addr)
-            self.out.forget()
+            self.log.exception("Error while accepting ip=%s", c.remote_addr)
             self.drop(c)
         return 0
 
@@ -633,6 +654,7 @@ cdef class Loop:
             return 0
         self.unlink(c)
         c.state = CLOSED
+        self.out.forget()  # what waits there is this connection's, never another's
         self.by_fd[c.fd] = None
         self.connections -= 1
         self.forget_request(c)
@@ -645,7 +667,10 @@ cdef class Loop:
         self.forget_pending(c)
         c.parser = None
         c.tls = None
-        close(c.fd)  # which takes it out of epoll too
+        if c.events:
+            # A close alone would leave it in epoll where the application has duplicated or inherited it.
+            epoll_ctl(self.epoll, EPOLL_CTL_DEL, c.fd, NULL)
+        close(c.fd)
         return 0
 
     cdef inline void forget_pending(self, Connection c) noexcept:
@@ -660,7 +685,7 @@ cdef class Loop:
         c.decoder = None
         c.body_bytes = None
         c.remaining = 0
-        c.continue_due = False
+        c.continue_due = c.head_only = False
         if c.body is not None:
             c.body.close()
             c.body = None
@@ -672,10 +697,11 @@ cdef class Loop:
             c.tls.shutdown()
             output = c.tls.pending_output()
             send(c.fd, PyBytes_AS_STRING(output), PyBytes_GET_SIZE(output), MSG_NOSIGNAL)
-        if not c.linger or shutdown(c.fd, SHUT_WR) < 0:
+        if c.linger == 0 or self.timers[c.linger].duration == 0 or shutdown(c.fd, SHUT_WR) < 0:
             return self.drop(c)
         self.forget_pending(c)
-        self.enter(c, LINGER)
+        c.state = LINGER
+        self.arm(c, c.linger)
         return self.watch(c, EPOLLIN)
 
     cdef int drain(self) except -1:
@@ -683,10 +709,12 @@ cdef class Loop:
         cdef Connection c
         cdef Listener listener
         self.draining = True
+        self.now = clock_ns(CLOCK_MONOTONIC_COARSE)
         for listener in self.listeners:
             if not listener.resume_at:
-                while self.accept(listener):
-                    pass
+                for _ in range(DRAIN_BATCHES):
+                    if not self.accept(listener):
+                        break
         self.close_listeners()
         for c in self.open_connections():
             if c.state == IDLE or (c.state == HEAD and not c.pending_size):
@@ -718,6 +746,8 @@ cdef class Loop:
                 if PyBytes_GET_SIZE(data):
                     return self.process_copy(c, data)
                 return self.drop(c)
+            if c.queue is not None:
+                self.settle(c)  # TLS had to answer, and could not yet
             return 0
         if c.state == BODY and c.body_bytes is not None:
             # Where a body fits in memory its bytes go to their place.
@@ -781,7 +811,6 @@ cdef class Loop:
         Entry: p is `received`, or `pending` and n its size, or lies in an object that lives on.
         """
         cdef Py_ssize_t at = 0, taken
-        cdef bint head_only
         try:
             if c.proxy_due:
                 at = self.take_proxy_header(c, p, n)
@@ -791,7 +820,7 @@ cdef class Loop:
                 else:
                     taken = self.take_head(c, p + at, n - at)
                     if not taken:
-                        if c.state != HEAD:
+                        if c.state != HEAD or c.timers == &self.timers[GRACE]:
                             self.enter(c, HEAD)
                         break
                     at += taken
@@ -809,8 +838,7 @@ cdef class Loop:
                         break
         except HttpError as error:
             self.parser.reset()
-            head_only = n - at >= 5 and p[at:at + 5] == b"HEAD "
-            self.refuse(c, error, head_only)
+            self.refuse(c, error, c.environ is None and _begins_head(p + at, n - at))
         if c.state == CLOSED:
             return 0
         if at or not c.pending_size:
@@ -958,7 +986,11 @@ cdef class Loop:
             self.stopping = True
             if self.on_max_requests is not None:
                 self.on_max_requests()
-        self.complete_environ(c, environ)
+        try:
+            self.complete_environ(c, environ)
+        except OSError as error:
+            self.log.error("Spooling a request body failed: %s", error)
+            return self.refuse(c, http_error(Code.SPOOL_FULL), False)
 
         keep_alive = c.wants_keep_alive and self.has_keep_alive and not self.stopping
         if not self.buffer_request_body and (c.decoder is not None or c.remaining):
@@ -991,6 +1023,7 @@ cdef class Loop:
                 self.call(c, writer, environ, request)
         finally:
             self.current = None
+        self.now = clock_ns(CLOCK_MONOTONIC_COARSE)  # whoever waits from now on does not pay for the call
         if timed:
             taken = clock_ns(CLOCK_MONOTONIC) - begun
             self.fast_calls = self.fast_calls + 1 if taken <= FAST_CALL else 0
@@ -1008,7 +1041,10 @@ cdef class Loop:
         c.state = IDLE
         if not writer.keep_alive:
             c.close_after = True
-            c.linger = pipelined or c.remaining > 0 or (c.decoder is not None and not c.decoder.done)
+            if pipelined or c.remaining > 0 or (c.decoder is not None and not c.decoder.done):
+                c.linger = LINGER
+            elif c.wants_keep_alive:  # a next request may cross our close
+                c.linger = GRACE if self.stopping else LINGER
         return self.forget_request(c)
 
     cdef int complete_environ(self, Connection c, dict environ) except -1:
@@ -1078,13 +1114,15 @@ cdef class Loop:
 
     cdef int stream(self, Connection c, ResponseWriter writer, object result) except -1:
         """Send the items of `result` as they come, without waiting for the next."""
-        if isinstance(result, (bytes, str)) or not hasattr(result, "__iter__"):
-            raise ApplicationError(
-                f"the application returned {type(result).__name__}, not an iterable of bytes"
-            )
         if isinstance(result, FileWrapper) and self.send_file(c, writer, result):
             return 0
-        for item in result:
+        try:
+            items = iter(result)
+        except TypeError as error:
+            raise ApplicationError(
+                f"the application returned {type(result).__name__}, not an iterable of bytes"
+            ) from error
+        for item in items:
             writer.put_chunk(item)
             if self.out.size:
                 self.flush(c)
@@ -1167,7 +1205,8 @@ cdef class Loop:
             self.flush(c)
         except ClientDisconnected:
             return self.drop(c)
-        c.close_after = c.linger = True
+        c.close_after = True
+        c.linger = LINGER
         return self.forget_request(c)
 
     cdef int log_refusal(self, Connection c, object error) except -1:
@@ -1181,7 +1220,7 @@ cdef class Loop:
             error_response(
                 status,
                 accept=accept if isinstance(accept, str) else "",
-                head_only=head_only or (c.target is not None and c.head_only),
+                head_only=head_only or c.head_only,
                 server_header=self.options.server_header,
             )
         )
@@ -1206,7 +1245,7 @@ cdef class Loop:
             c.tls.write(out.take())
             return self.send_bytes(c, c.tls.pending_output())
         if c.queue is not None:
-            return self.enqueue(c, out.take())
+            return self.send_bytes(c, out.take())
         if out.large_count:
             return self.flush_parts(c)
         sent = send(c.fd, out.data, out.used, MSG_NOSIGNAL)
@@ -1282,7 +1321,8 @@ cdef class Loop:
         """Send `data`, after what is queued already; what the socket does not take is queued."""
         cdef Py_ssize_t sent
         if c.queue is not None:
-            return self.enqueue(c, data)
+            self.enqueue(c, data)
+            return 0 if c.queue is None else self.advance(c)
         sent = self.sent_or_zero(send(c.fd, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), MSG_NOSIGNAL))
         if sent < PyBytes_GET_SIZE(data):
             self.enqueue(c, memoryview(data)[sent:])
@@ -1338,10 +1378,12 @@ cdef class Loop:
         c.queue = None
         if c.close_after:
             return self.finish(c)
-        if c.environ is None:
+        if c.environ is not None:
+            self.enter(c, BODY)
+        elif c.served:
             self.idle(c)
         else:
-            self.enter(c, BODY)
+            self.enter(c, HEAD)
         self.watch(c, EPOLLIN)
         return self.process(c, c.pending, c.pending_size) if c.pending_size else 0
 
@@ -1429,6 +1471,7 @@ cdef class Loop:
         """Wait for bytes of the body, up to client_body_timeout."""
         cdef Py_ssize_t n
         cdef bytes data
+        self.flush(c)  # the client may wait for the answers before
         poll = select.poll()
         poll.register(c.fd, select.POLLIN)
         deadline = time.monotonic() + (self.options.client_body_timeout or float("inf"))

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import contextvars
 import errno
+import re
 import select
 import selectors
 import socket
@@ -55,6 +56,8 @@ READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 RECEIVE_SIZE = 65536
 #: Connections accepted in one turn before the others are looked at again.
 ACCEPT_BATCH = 16
+#: Batches accepted at most when the loop stops: clients may come as fast as they are accepted.
+DRAIN_BATCHES = 256
 #: Above this many bytes, parts are sent without being joined.
 JOIN_MAX = 16384
 #: Bytes read and dropped from a lingering connection before it is closed all the same.
@@ -66,6 +69,9 @@ STOP_GRACE = 0.3
 ACCEPT_PAUSE = 0.25
 #: Answers wait for those behind them only when as many calls took no longer than this (seconds).
 FAST_CALL, FAST_CALLS = 50e-6, 64
+
+#: The beginning of a HEAD request, whose answer has no body also when it is refused.
+_HEAD_BEGUN = re.compile(rb"(?:\r\n)?HEAD ").match
 
 _SCARCE = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 
@@ -144,7 +150,7 @@ class Connection:
         self.client_socket: ClientSocket | None = None
         self.served = 0
         self.close_after = False  # close when all is sent
-        self.linger = False  # and then read on for a while, so that the client gets it
+        self.linger: _Timers | None = None  # and then read on for so long, so that the client gets it
         self.dropped = 0  # bytes read while lingering
 
         self.head: RequestHead | None = None
@@ -268,7 +274,9 @@ class Loop:
 
     def adopt(self, sock: socket.socket, listener: int = 0) -> None:
         """Serve the connected socket `sock` as if listener number `listener` had accepted it."""
+        sock = socket.socket(fileno=sock.detach())
         sock.setblocking(False)
+        self._now = time.monotonic()
         self._accepted(sock, "", self._listeners[listener])
 
     def close(self) -> None:
@@ -288,7 +296,7 @@ class Loop:
         if self._draining and not self._connections:
             return False
         events = self._selector.select(self._patience() if timeout is None else timeout)
-        self._now = time.monotonic()
+        now = self._now = time.monotonic()
         if self.heartbeat is not None:
             self.heartbeat.notify()
         for key, mask in events:
@@ -300,7 +308,7 @@ class Loop:
                 self._accept(target)
             else:
                 target()
-        self._expire()
+        self._expire(now)
         if self.options.flush_access is not None:
             self.options.flush_access()
         if self.heartbeat is not None:
@@ -318,10 +326,12 @@ class Loop:
                 self._writable(connection)
             else:
                 self._readable(connection)
+        except ClientDisconnected as error:
+            self.log.debug("The client is gone: %s", error)
+            self._close(connection)
         except Exception:
             # A mistake of ours, or a resource that ran out: this connection's loss alone.
             self.log.exception("Error while serving ip=%s", connection.remote_addr)
-            self._out.clear()
             self._close(connection)
 
     def _patience(self) -> float:
@@ -336,9 +346,12 @@ class Loop:
                 until = min(until, listener.resume_at)
         return max(0.0, until - time.monotonic())
 
-    def _expire(self) -> None:
-        """Deal with the connections whose time is over, and with pauses in accepting."""
-        now = self._now
+    def _expire(self, now: float) -> None:
+        """Deal with the connections whose time is over, and with pauses in accepting.
+
+        `now` is when it was last looked what had arrived: a call of the application that took
+        longer is not the time of those who sent meanwhile.
+        """
         for timers in self._all_timers:
             while timers.deadlines:
                 connection, deadline = next(iter(timers.deadlines.items()))
@@ -353,7 +366,7 @@ class Loop:
     def _timed_out(self, connection: Connection) -> None:
         # 408 only where a request had begun: a silent connection has asked for nothing.
         if connection.state == BODY or (connection.state == HEAD and connection.pending):
-            self._refuse(connection, http_error(Code.TIMEOUT))
+            self._refuse(connection, http_error(Code.TIMEOUT), connection.pending)
             self._settle(connection)
         else:
             self._close(connection)
@@ -410,15 +423,20 @@ class Loop:
             connection = Connection(sock, listener, "", None)
             connection.trusted = True
         connection.proxy_due = self.options.proxy_protocol != "off"
-        if listener.info.ssl_context is not None:
-            connection.tls = TLSChannel(
-                listener.info.ssl_context, suppress_ragged_eofs=self.options.suppress_ragged_eofs
-            )
         self._connections[connection.fd] = connection
         self._enter(connection, HEAD)
-        self._readable(connection)  # a request usually is there already
-        if connection.state != CLOSED and not connection.events:
-            self._watch(connection, READ)
+        try:
+            if listener.info.ssl_context is not None:
+                connection.tls = TLSChannel(
+                    listener.info.ssl_context, suppress_ragged_eofs=self.options.suppress_ragged_eofs
+                )
+            if not self._draining:
+                self._serve(connection, READ)  # a request usually is there already
+            if connection.state != CLOSED and not connection.events:
+                self._watch(connection, READ)
+        except Exception:
+            self.log.exception("Error while accepting ip=%s", connection.remote_addr)
+            self._close(connection)
 
     def _close(self, connection: Connection) -> None:
         """Let go of everything a connection holds."""
@@ -426,6 +444,7 @@ class Loop:
             return
         self._arm(connection, None)
         connection.state = CLOSED
+        self._out.clear()  # what waits there is this connection's, never another's
         if connection.events:
             self._selector.unregister(connection.fd)
             connection.events = 0
@@ -454,24 +473,29 @@ class Loop:
             if connection.tls is not None:
                 connection.tls.shutdown()
                 connection.sock.send(connection.tls.pending_output())
-            if connection.linger:
+            if connection.linger is not None and connection.linger.duration:
                 connection.sock.shutdown(socket.SHUT_WR)
+            else:
+                connection.linger = None
         except OSError:
-            connection.linger = False
-        if not connection.linger:
+            connection.linger = None
+        if connection.linger is None:
             self._close(connection)
             return
         connection.pending = b""
-        self._enter(connection, LINGER)
+        connection.state = LINGER
+        self._arm(connection, connection.linger)
         self._watch(connection, READ)
 
     def _drain(self) -> None:
         """Stop takes effect: accept what the kernel has queued, give idle connections their grace."""
         self._draining = True
+        self._now = time.monotonic()
         for listener in self._listeners:
             if not listener.resume_at:
-                while self._accept(listener):
-                    pass
+                for _ in range(DRAIN_BATCHES):
+                    if not self._accept(listener):
+                        break
         self._close_listeners()
         for connection in list(self._connections.values()):
             if connection.state == IDLE or (connection.state == HEAD and not connection.pending):
@@ -521,6 +545,8 @@ class Loop:
     def _readable(self, connection: Connection) -> None:
         data = self._receive(connection)
         if data is None:
+            if connection.queue:
+                self._settle(connection)  # TLS had to answer, and could not yet
             return
         if not data:
             self._close(connection)
@@ -548,7 +574,7 @@ class Loop:
                 else:
                     taken = self._take_head(connection, data, start)
                     if not taken:
-                        if connection.state != HEAD:
+                        if connection.state != HEAD or connection.timers is self._grace:
                             self._enter(connection, HEAD)
                         break
                     start += taken
@@ -561,7 +587,7 @@ class Loop:
                         break
         except HttpError as error:
             self._parser.reset()
-            self._refuse(connection, error, head_only=data[start : start + 5] == b"HEAD ")
+            self._refuse(connection, error, data[start:])
         if connection.state != CLOSED:
             connection.pending = data[start:] if start else data
             self._settle(connection)
@@ -668,7 +694,12 @@ class Loop:
             self.stop()
             if self.on_max_requests is not None:
                 self.on_max_requests()
-        self._complete_environ(connection, environ)
+        try:
+            self._complete_environ(connection, environ)
+        except OSError as error:
+            self.log.error("Spooling a request body failed: %s", error)
+            self._refuse(connection, http_error(Code.SPOOL_FULL))
+            return
 
         unread = connection.decoder is not None or connection.remaining > 0
         keep_alive = head.keep_alive and options.keepalive > 0 and not self.stopping
@@ -695,6 +726,7 @@ class Loop:
                 self._call(connection, writer, environ, request)
         finally:
             self._current = None
+        self._now = time.monotonic()  # whoever waits from now on does not pay for the call
         if timed:
             seconds = time.perf_counter() - begun
             self._fast_calls = self._fast_calls + 1 if seconds <= FAST_CALL else 0
@@ -714,7 +746,10 @@ class Loop:
             connection.close_after = True
             decoder = connection.decoder
             unread = connection.remaining > 0 or (decoder is not None and not decoder.done)
-            connection.linger = pipelined or unread
+            if pipelined or unread:
+                connection.linger = self._timers[LINGER]
+            elif head.keep_alive:  # a next request may cross our close
+                connection.linger = self._grace if self.stopping else self._timers[LINGER]
         self._forget_request(connection)
 
     def _complete_environ(self, connection: Connection, environ: dict[str, Any]) -> None:
@@ -784,13 +819,15 @@ class Loop:
 
     def _stream(self, connection: Connection, writer: ResponseWriter, result: Any) -> None:
         """Send the items of `result` as they come, without waiting for the next."""
-        if isinstance(result, (bytes, str)) or not hasattr(result, "__iter__"):
-            raise ApplicationError(
-                f"the application returned {type(result).__name__}, not an iterable of bytes"
-            )
         if isinstance(result, FileWrapper) and self._send_file(connection, writer, result):
             return
-        for item in result:
+        try:
+            items = iter(result)
+        except TypeError as error:
+            raise ApplicationError(
+                f"the application returned {type(result).__name__}, not an iterable of bytes"
+            ) from error
+        for item in items:
             writer.chunk(item)
             if len(self._out):
                 self._flush(connection)
@@ -862,30 +899,34 @@ class Loop:
 
     # -- refusing -------------------------------------------------------------------------
 
-    def _refuse(self, connection: Connection, error: HttpError, head_only: bool = False) -> None:
-        """Answer the peer's mistake; nothing after it on the connection is read."""
+    def _refuse(self, connection: Connection, error: HttpError, begun: bytes | bytearray = b"") -> None:
+        """Answer the peer's mistake; nothing after it on the connection is read.
+
+        `begun` is what there is of a head that is not known yet.
+        """
         self._log_refusal(connection, error)
         try:
-            self._append_error(connection, error.status, head_only)
+            self._append_error(connection, error.status, begun)
             self._flush(connection)
         except ClientDisconnected:
             self._close(connection)
             return
-        connection.close_after = connection.linger = True
+        connection.close_after = True
+        connection.linger = self._timers[LINGER]
         self._forget_request(connection)
 
     def _log_refusal(self, connection: Connection, error: HttpError) -> None:
         log = self.log.info if error.status < 500 else self.log.error
         log("Invalid request from ip=%s: %s [%s]", connection.remote_addr, error.detail, error.code.name)
 
-    def _append_error(self, connection: Connection, status: int, head_only: bool = False) -> None:
-        environ = connection.environ
+    def _append_error(self, connection: Connection, status: int, begun: bytes | bytearray = b"") -> None:
+        head, environ = connection.head, connection.environ
         accept = environ.get("HTTP_ACCEPT", "") if environ is not None else ""
         self._out.append(
             error_response(
                 status,
                 accept=accept if isinstance(accept, str) else "",
-                head_only=head_only or (connection.head is not None and connection.head.method == "HEAD"),
+                head_only=head.method == "HEAD" if head is not None else _HEAD_BEGUN(begun) is not None,
                 server_header=self.options.server_header,
             )
         )
@@ -944,6 +985,7 @@ class Loop:
             self._enqueue(connection, memoryview(data)[sent:])
         else:
             self._enqueue(connection, data)
+            self._advance(connection, self._queue(connection))
 
     def _queue(self, connection: Connection) -> OutQueue:
         if connection.queue is None:
@@ -993,10 +1035,12 @@ class Loop:
         if connection.close_after:
             self._finish(connection)
             return
-        if connection.environ is None:
+        if connection.environ is not None:
+            self._enter(connection, BODY)
+        elif connection.served:
             self._idle(connection)
         else:
-            self._enter(connection, BODY)
+            self._enter(connection, HEAD)
         self._watch(connection, READ)
         if connection.pending:
             self._process(connection, connection.pending)
@@ -1049,6 +1093,7 @@ class Loop:
 
     def _await_bytes(self, connection: Connection) -> bytes:
         """Wait for bytes of the body, up to client_body_timeout."""
+        self._flush(connection)  # the client may wait for the answers before
         poll = select.poll()
         poll.register(connection.fd, select.POLLIN)
         deadline = time.monotonic() + (self.options.client_body_timeout or float("inf"))

@@ -54,7 +54,7 @@ def run_worker(
         # The operator's mistake: one line, the traceback for those who ask for it.
         worker.log.debug("Exception while booting", exc_info=True)
         worker.log.error("%s", error)
-        status = EXIT_APP_LOAD if isinstance(error, AppImportError) else EXIT_BOOT
+        status = error.exit_status if isinstance(error, AppImportError) else EXIT_BOOT
     except BaseException:
         worker.log.exception("Exception in worker process")
         status = EXIT_CRASH if worker.booted else EXIT_BOOT

@@ -28,7 +28,9 @@ class ClientSocket:
     def detach_from_loop(self) -> None:
         """The connection is over: the number may soon name another."""
         self._fd = -1
-        self._socket = None
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
 
     def __getattr__(self, name: str) -> Any:
         if self._socket is None:

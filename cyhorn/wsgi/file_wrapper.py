@@ -31,7 +31,10 @@ class FileWrapper:
         raise StopIteration
 
     def region(self) -> tuple[int, int, int] | None:
-        """(descriptor, offset, bytes to the end) of a regular file; None when it is no such thing."""
+        """(descriptor, offset, bytes to the end) of a regular file; None when it is no such thing.
+
+        None also at the end of a file: files of /proc say that they are empty, and are not.
+        """
         try:
             fd: int = self.filelike.fileno()
             offset: int = self.filelike.tell()
@@ -43,4 +46,4 @@ class FileWrapper:
         # Text and compressing files have descriptors too, but other bytes than they read.
         if not isinstance(getattr(self.filelike, "raw", self.filelike), io.FileIO):
             return None
-        return fd, offset, max(0, status.st_size - offset)
+        return (fd, offset, status.st_size - offset) if status.st_size > offset else None

@@ -51,19 +51,24 @@ class BodySpool:
         self._file.write(data)
 
     def open(self) -> IO[bytes]:
-        """The complete body as a file at its start, for wsgi.input. Call once."""
+        """The complete body as a file at its start, for wsgi.input.
+
+        Raises OSError when what was not written yet cannot be.
+        """
         if self._file is None:
             return io.BytesIO(b"".join(self._parts))
-        file, self._file = self._file, None
-        file.seek(0)
-        return file
+        self._file.seek(0)
+        return self._file
 
     def close(self) -> None:
-        """Drop the body; what `open` returned is not touched."""
+        """Drop the body. A file is closed at once: whoever keeps the environ does not keep the disk full."""
         self._parts.clear()
         if self._file is not None:
-            self._file.close()
-            self._file = None
+            file, self._file = self._file, None
+            try:
+                file.close()
+            except OSError:
+                pass  # the disk is full: what could not be written is not wanted any more
 
 
 class FileRegion:
