@@ -20,7 +20,7 @@ from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memmove, memset
 
 from cyhorn._environ cimport EnvironBuilder
-from cyhorn._parser cimport CHUNK_DATA, CHUNK_END, ChunkedDecoder, RequestParser, build_head
+from cyhorn._parser cimport CHUNK_DATA, CHUNK_END, ChunkedDecoder, LineCache, RequestParser, build_head
 from cyhorn._writer cimport OutputBuffer, ResponseWriter
 
 import os
@@ -202,6 +202,7 @@ cdef class Loop:
     cdef object start_response        # the writer's, bound once
     cdef object write                 # likewise
     cdef RequestParser parser
+    cdef LineCache cache
     cdef Connection current           # whose request is in the application
     cdef object flush_callback
     cdef object trusted
@@ -274,6 +275,7 @@ cdef class Loop:
         self.out = OutputBuffer()
         self.flush_callback = self._flush_current
         self.renew_writer()
+        self.cache = LineCache()
         self.parser = self.new_parser()
         self.trusted = TrustedPeers(options.forwarded_allow_ips)
         self.proxy_trusted = TrustedPeers(options.proxy_allow_ips)
@@ -342,8 +344,9 @@ cdef class Loop:
         return self.control(EPOLL_CTL_ADD, listener.fd, EPOLLIN | EPOLLEXCLUSIVE, data)
 
     cdef RequestParser new_parser(self):
+        cdef RequestParser parser
         options = self.options
-        return RequestParser(
+        parser = RequestParser(
             limit_request_line=options.limit_request_line,
             limit_request_fields=options.limit_request_fields,
             limit_request_field_size=options.limit_request_field_size,
@@ -353,6 +356,8 @@ cdef class Loop:
             permit_unconventional_http_version=options.permit_unconventional_http_version,
             casefold_http_method=options.casefold_http_method,
         )
+        parser.cache = self.cache
+        return parser
 
     cdef int renew_writer(self) except -1:
         if self.writer is not None:
