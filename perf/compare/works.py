@@ -21,8 +21,6 @@ class Target:
     of_best_peer: float | None = None  # ... ≤ this x the cheapest peer that answers correctly
     user_us: float | None = None  # user time per request
     log_us: float | None = None  # what the access log may add
-    rate_of_reference: float | None = None  # requests a second ≥ this x the reference's
-    rate_of_best_peer: float | None = None  # ... ≥ this x the fastest such peer's
     pure_of_gunicorn: float | None = None  # the Python side ≤ this x Gunicorn sync, each parser
 
 
@@ -129,7 +127,7 @@ WORKS: tuple[Work, ...] = (
         heads.PIPELINED,
         _hello(heads.PIPELINED, heads.PIPELINE_DEPTH),
         per_write=heads.PIPELINE_DEPTH,
-        target=Target(rate_of_reference=0.5, rate_of_best_peer=6.0),
+        target=Target(of_reference=2.0, of_best_peer=1 / 6),
     ),
     Work(
         "close",
