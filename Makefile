@@ -44,11 +44,8 @@ lint: $(VENV)/.installed ## ruff, mypy --strict, cython-lint
 format: $(VENV)/.installed ## let ruff put imports in order and fix what it can
 	$(VENV)/bin/ruff check --fix $(wildcard $(SOURCE))
 
-annotate: $(VENV)/.installed ## write the annotated C of the compiled modules to build/annotate
-	mkdir -p build/annotate
-	for module in $(basename $(notdir $(wildcard cyhorn/*.pyx))); do \
-	  $(VENV)/bin/cython -3 -I . --annotate -o build/annotate/$$module.c cyhorn/$$module.pyx || exit; \
-	done
+annotate: $(VENV)/.installed ## annotated C in build/annotate; Python left in hot functions against its budget
+	$(PY) -m perf.annotate $(ARGS)
 
 perf: build ## time parser, environ, writer and the whole cycle (pytest-benchmark)
 	$(PY) -m pytest perf --benchmark-enable --benchmark-only $(ARGS)
