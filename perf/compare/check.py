@@ -15,6 +15,14 @@ from typing import BinaryIO
 from perf.compare.servers import HOST
 
 TIMEOUT = 20.0
+#: Seconds for an answer of a few packets that only waiting can explain.
+STALL = 0.030
+
+# Notes on a peer that does less than the work asks for.
+BUFFERS = "buffers the stream"
+STALLS = "stalls the stream (Nagle)"
+NO_WRAPPER = "no wsgi.file_wrapper"
+LESS = frozenset((BUFFERS, STALLS, NO_WRAPPER))
 
 
 class Wrong(Exception):
@@ -202,5 +210,23 @@ def check_stream(
     if response.finished - began < seconds * 0.8:
         raise Wrong("the slow stream came too fast")
     if response.finished - response.first_piece < seconds * 0.8:
-        findings.note("buffers the stream")
+        findings.note(BUFFERS)
+    if findings.persists and stall(port, request) > STALL:
+        findings.note(STALLS)
     return findings
+
+
+def stall(port: int, request: bytes, times: int = 15) -> float:
+    """The median time of an answer that nothing delays, in seconds.
+
+    A server that leaves Nagle's algorithm on waits for acknowledgements that the client
+    delays by 40 ms: it sends fewer packets, and its client waits.
+    """
+    took = []
+    with connect(port) as sock, sock.makefile("rb") as stream:
+        for _ in range(times):
+            began = time.monotonic()
+            sock.sendall(request)
+            read_response(stream)
+            took.append(time.monotonic() - began)
+    return sorted(took)[times // 2]

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from perf.compare import check
 from perf.compare.rounds import Plan, Row, Run
 from perf.compare.servers import ROOT
 from perf.compare.works import Work
@@ -51,7 +52,7 @@ def whole_peers(rows: Sequence[Row]) -> list[Row]:
         for row in rows
         if row.runs
         and not (row.server.ours or row.server.reference)
-        and not any(note in ("buffers the stream", "no wsgi.file_wrapper") for note in row.notes)
+        and not check.LESS.intersection(row.notes)
     ]
 
 

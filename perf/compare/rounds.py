@@ -20,7 +20,7 @@ from perf.compare.servers import Server, Start, Unavailable
 from perf.compare.works import Work
 
 #: Files of 100 MB in a round; each is one request.
-READER_COUNT = 5
+READER_COUNT = 20
 WARM_UP = 1  # seconds
 #: A share of the server's CPU that somebody else took, above which a run is suspect.
 FOREIGN_LIMIT = 0.05

@@ -81,7 +81,7 @@ def _file(port: int, reference: bool) -> check.Findings:
     findings = check.Findings(response.head_length + response.length)
     findings.persists = response.fields.get("connection", "").lower() != "close"
     if response.fields.get("x-file-wrapper") == "no":
-        findings.note("no wsgi.file_wrapper")
+        findings.note(check.NO_WRAPPER)
     return findings
 
 
