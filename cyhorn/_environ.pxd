@@ -1,6 +1,6 @@
 # The compiled environ builder's type, for the loop.
 
-from cyhorn._parser cimport Field, RequestParser
+from cyhorn._parser cimport LINE_COUNT, Field, LineCache, RequestParser
 
 cdef enum:
     MOST_KNOWN_FIELDS = 256
@@ -16,10 +16,15 @@ cdef class EnvironBuilder:
     cdef bint strange_schemes        # a scheme field is none of the grammar's known fields
     cdef bint is_scheme[MOST_KNOWN_FIELDS]
 
+    # Key and value of each line in the parsers' cache, valid for a generation of its slot
+    cdef list line_keys
+    cdef list line_values
+    cdef unsigned int line_generations[LINE_COUNT]
     cdef str uri                     # RAW_URI of the environ made last
 
     # The environ of the head that `parser` found at `p`. Raises HttpError.
     cdef dict make(self, RequestParser parser, const unsigned char *p, str remote_addr, object remote_port,
                    bint trusted)
+    cdef int name_and_value(self, RequestParser parser, const unsigned char *p, Field *field) except -1
     cdef str told_scheme(self, Field *field, const unsigned char *p, str value, str scheme)
     cdef str mount(self, dict environ, str script_name, str path)

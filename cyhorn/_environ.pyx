@@ -11,10 +11,10 @@ from cpython.bytes cimport PyBytes_AS_STRING
 from cpython.dict cimport PyDict_Copy
 from cpython.ref cimport PyObject
 from cpython.unicode cimport PyUnicode_DecodeLatin1
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memcmp, memcpy, memset
 
 from cyhorn._parser cimport NAME_UNDERSCORE, PATH_ENCODED, TARGET_IS_PATH, VALUE_FOLDED, VALUE_HIGH
-from cyhorn._parser cimport Field, RequestParser, field_value
+from cyhorn._parser cimport LINE_COUNT, Field, RequestParser, field_value
 
 from cyhorn.errors import Code, http_error
 from cyhorn.grammar import KNOWN_FIELDS
@@ -139,6 +139,9 @@ cdef class EnvironBuilder:
         names = [name.encode() for name in self.schemes]
         for i, name in enumerate(NAMES):
             self.is_scheme[i] = name.upper() in names
+        self.line_keys = [None] * LINE_COUNT
+        self.line_values = [None] * LINE_COUNT
+        memset(self.line_generations, 0, sizeof(self.line_generations))
         self.strange_schemes = any(name.lower() not in KNOWN_FIELDS for name in names)
 
     def build(self, RequestParser parser not None, const unsigned char[:] data not None, Py_ssize_t start,
@@ -163,6 +166,7 @@ cdef class EnvironBuilder:
         cdef str scheme = None
         cdef str told
         cdef PyObject *before
+        cdef Py_ssize_t size
 
         environ[K_METHOD] = _method(parser, p)
         value = _ascii(p + parser.target.start, parser.target.length)
@@ -180,15 +184,20 @@ cdef class EnvironBuilder:
         if remote_port is not None:
             environ[K_PORT] = remote_port
 
+        size = len(environ)
         while field < end:
-            if field.known >= 0:
-                key = <str>KEYS[field.known]
+            if field.slot >= 0:
+                if self.line_generations[field.slot] != parser.cache.lines[field.slot].generation:
+                    self.name_and_value(parser, p, field)
+                key = <str>self.line_keys[field.slot]
+                value = <str>self.line_values[field.slot]
+            else:
+                key = <str>KEYS[field.known] if field.known >= 0 else _key(p, field)
                 value = _value(p, field)
+            if field.known >= 0:
                 if trusted and self.is_scheme[field.known]:
                     scheme = self.told_scheme(field, p, value, scheme)
             else:
-                value = _value(p, field)
-                key = _key(p, field)
                 if field.flags & NAME_UNDERSCORE:
                     told = _upper_name(p, field)
                     if trusted and (self.any_forwarder or told in self.forwarder):
@@ -202,7 +211,9 @@ cdef class EnvironBuilder:
                 elif trusted and self.strange_schemes:
                     scheme = self.told_scheme(field, p, value, scheme)
             before = PyDict_SetDefault(environ, key, value)
-            if before != <PyObject *>value:
+            size += 1
+            if len(environ) != size:  # not its value tells: that may be the very same object
+                size -= 1
                 environ[key] = f"{<str>before}{'; ' if field.known == COOKIE else ','}{value}"
             field += 1
 
@@ -224,6 +235,13 @@ cdef class EnvironBuilder:
                 port = "443" if environ[K_SCHEME] == "https" else "80"
             environ[K_SERVER_PORT] = port
         return environ
+
+    cdef int name_and_value(self, RequestParser parser, const unsigned char *p, Field *field) except -1:
+        """Make the key and value of a line that the parsers' cache has taken up."""
+        self.line_keys[field.slot] = <str>KEYS[field.known] if field.known >= 0 else _key(p, field)
+        self.line_values[field.slot] = _value(p, field)
+        self.line_generations[field.slot] = parser.cache.lines[field.slot].generation
+        return 0
 
     cdef str told_scheme(self, Field *field, const unsigned char *p, str value, str scheme):
         """What a trusted peer says the scheme is, given what it has said before."""

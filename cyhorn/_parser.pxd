@@ -20,11 +20,36 @@ cdef struct Field:
     Span name
     Span value            # outer white space trimmed
     short known           # position in grammar.KNOWN_FIELDS, -1 for a stranger
+    short slot            # where LineCache holds the line, -1 where it does not
     unsigned char flags
+
+
+cdef enum:
+    LINE_COUNT = 256      # slots of a LineCache
+    LINE_ROOM = 224       # bytes of the longest line that is held
+
+cdef struct Line:
+    # A field line that was judged good, and what its scan found.
+    unsigned int length       # bytes without CRLF; 0: the slot is empty
+    unsigned int generation   # counts what the slot has held
+    unsigned short name_length
+    unsigned short value_start
+    unsigned short value_length
+    short known
+    unsigned char flags
+    unsigned char text[LINE_ROOM]
+
+@cython.final
+cdef class LineCache:
+    # Lines seen lately, so that one with the very same bytes is not scanned again. Only lines
+    # whose meaning is in their bytes alone: no framing, no credentials, no names with "_".
+    cdef Line lines[LINE_COUNT]
 
 
 @cython.final
 cdef class RequestParser:
+    cdef LineCache cache  # shared by the parsers of a loop; None: every line is scanned
+
     # Limits and switches, set once. 0 is "no limit of its own" for the sizes.
     cdef readonly Py_ssize_t limit_request_line
     cdef readonly Py_ssize_t limit_request_fields

@@ -67,6 +67,7 @@ cdef enum Note:
 cdef enum:
     KNOWN_ROOM = 128
     NAME_ROOM = 40
+    SHORTEST_HELD = 16    # bytes of a line in a LineCache: its slot is found by three words
 
 cdef short HASHED[256]
 cdef short NEXT_HASHED[KNOWN_ROOM]
@@ -79,6 +80,7 @@ cdef unsigned char FORBIDDEN_NAME[KNOWN_ROOM][NAME_ROOM]
 cdef unsigned char FORBIDDEN_LENGTH[KNOWN_ROOM]
 cdef int FORBIDDEN_COUNT = 0
 cdef tuple KNOWN_UPPER = ()                   # position → name in upper case, as str
+cdef short COOKIE_FIELD = -1                  # position of Cookie
 
 cdef Py_ssize_t MAX_HEAD = grammar.MAX_HEAD
 cdef unsigned long long MAX_LENGTH = grammar.MAX_LENGTH
@@ -218,11 +220,12 @@ cdef int fill_tables() except -1:
         bucket = hash_name(KNOWN_NAME[position], len(name))
         NEXT_HASHED[position] = HASHED[bucket]
         HASHED[bucket] = position
-    global FORBIDDEN_COUNT, KNOWN_UPPER
+    global COOKIE_FIELD, FORBIDDEN_COUNT, KNOWN_UPPER
     for position, name in enumerate(sorted(grammar.FORBIDDEN_TRAILERS)):
         memcpy(FORBIDDEN_NAME[position], <const char *>name, len(name))
         FORBIDDEN_LENGTH[position] = len(name)
         FORBIDDEN_COUNT += 1
+    COOKIE_FIELD = list(grammar.KNOWN_FIELDS).index(grammar.COOKIE)
     KNOWN_UPPER = tuple(name.decode("latin-1").upper() for name in grammar.KNOWN_FIELDS)
     return 0
 
@@ -339,6 +342,46 @@ cdef int scan_field(
         return E_FIELD_VALUE
     field.flags = <unsigned char>(flags | found)
     return 0
+
+
+cdef inline short line_slot(const unsigned char *p, Py_ssize_t length) noexcept:
+    """The one slot of a LineCache that may hold p[0:length]; length >= SHORTEST_HELD."""
+    cdef uint64_t mixed = load(p + length - 8) ^ (load(p + (length >> 1)) << 7) ^ load(p) ^ <uint64_t>length
+    return <short>((mixed * <uint64_t>0x9E3779B97F4A7C15) >> 56)
+
+
+cdef inline void recall(const Line *line, Py_ssize_t start, Field *field) noexcept:
+    """Fill `field` from the line that is held; it begins at `start` of this head."""
+    field.name.start = <unsigned int>start
+    field.name.length = line.name_length
+    field.value.start = <unsigned int>start + line.value_start
+    field.value.length = line.value_length
+    field.known = line.known
+    field.flags = line.flags
+
+
+cdef inline bint may_be_held(const Field *field) noexcept:
+    """Whether a line means the same wherever it stands, and is no one's secret."""
+    if field.flags & NAME_UNDERSCORE:
+        return False
+    return field.known < 0 or (KNOWN_RULE[field.known] == NO_RULE and field.known != COOKIE_FIELD)
+
+
+cdef short hold(
+    LineCache cache, const unsigned char *p, Py_ssize_t start, Py_ssize_t stop, const Field *field
+) noexcept:
+    """Hold the line p[start:stop], in the place of what its slot held. Returns the slot."""
+    cdef short slot = line_slot(p + start, stop - start)
+    cdef Line *line = &cache.lines[slot]
+    line.length = <unsigned int>(stop - start)
+    line.generation += 1
+    line.name_length = <unsigned short>field.name.length
+    line.value_start = <unsigned short>(field.value.start - start)
+    line.value_length = <unsigned short>field.value.length
+    line.known = field.known
+    line.flags = field.flags
+    memcpy(line.text, p + start, <size_t>(stop - start))
+    return slot
 
 
 cdef bint valid_ipv4(const unsigned char *p, Py_ssize_t length) noexcept:
@@ -496,6 +539,14 @@ cdef class RequestHead:
 
     def __repr__(self):
         return f"<RequestHead {self.method} {self.target} {self.size} bytes>"
+
+
+@cython.final
+cdef class LineCache:
+    """Field lines seen lately; see _parser.pxd. A loop has one."""
+
+    def __cinit__(self):
+        memset(self.lines, 0, sizeof(self.lines))
 
 
 @cython.final
@@ -783,10 +834,21 @@ cdef class RequestParser:
             if code:
                 return code
         field = &self.fields[self.field_count]
+        cdef Line *line = NULL
+        if self.cache is not None and SHORTEST_HELD <= stop - start <= LINE_ROOM:
+            field.slot = line_slot(p + start, stop - start)
+            line = &self.cache.lines[field.slot]
+            if line.length == <unsigned int>(stop - start) and memcmp(line.text, p + start, line.length) == 0:
+                recall(line, start, field)
+                self.field_count += 1
+                return 0
+        field.slot = -1
         code = scan_field(p, start, stop, self.strip_header_spaces, field)
         if code:
             return code
         field.known = find_known(p + start, field.name.length)
+        if line != NULL and may_be_held(field):
+            field.slot = hold(self.cache, p, start, stop, field)
         if field.known >= 0 and KNOWN_RULE[field.known] != NO_RULE:
             self.note_field(p, field, KNOWN_RULE[field.known])
             if KNOWN_RULE[field.known] == TRANSFER_ENCODING:
@@ -837,6 +899,7 @@ cdef class RequestParser:
         if found < 0:
             return E_FIELD_VALUE
         append_fold(p, start, stop, field, found)
+        field.slot = -1  # the cache knows its first line only
         return 0
 
     cdef int conclude(self, const unsigned char *p) noexcept:
