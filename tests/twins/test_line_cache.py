@@ -40,7 +40,8 @@ def show(environ: dict[str, Any], start_response: Any) -> list[bytes]:
 def test_a_line_means_the_same_each_time_it_comes(messages):
     answers = []
     for name in ("compiled", "python"):
-        with Served(Implementation(name), show, permit_obsolete_folding=True, header_map="dangerous") as served:
+        side = Implementation(name)
+        with Served(side, show, permit_obsolete_folding=True, header_map="dangerous") as served:
             # Twice, so that whatever can be remembered is met again.
             answers.append([served.exchange(message(*each))[0][:4] for each in messages * 2])
     for compiled, pure in zip(*answers, strict=True):
