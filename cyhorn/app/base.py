@@ -14,14 +14,14 @@ import argparse
 import contextlib
 import os
 import sys
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from cyhorn.config import load as sources
-from cyhorn.config.config import APPLICATION, Config
+from cyhorn.config.config import APPLICATION, DEFAULT, Config
+from cyhorn.config.settings import SETTINGS
 from cyhorn.config.validators import working_directory
-from cyhorn.errors import EXIT_CONFIG, EXIT_OK, AppImportError, ConfigError, CyhornError
+from cyhorn.errors import EXIT_CONFIG, EXIT_OK, ConfigError, CyhornError
 
 if TYPE_CHECKING:
     from cyhorn.arbiter import Arbiter
@@ -60,6 +60,8 @@ class BaseApplication:
         try:
             self._build_config(dict(os.environ))
         except (CyhornError, AttributeError, TypeError, ValueError, RuntimeError, OSError) as problem:
+            for found in self.cfg.found or ():
+                print(f"Error: {found}", file=sys.stderr)
             fail(problem)
 
     def _build_config(self, environ: Mapping[str, str]) -> None:
@@ -67,10 +69,28 @@ class BaseApplication:
         self.cfg.env_orig = dict(environ)
         self.load_default_config()
         self.load_config()
+        if self.cfg.gunicorn_compat:
+            self._stand_in_for_gunicorn()
+            self._take_gunicorns_server_name()
         self.cfg.validate()
 
+    def _stand_in_for_gunicorn(self) -> None:
+        """Let imports of gunicorn find cyhorn, or note why not."""
+        from cyhorn.app import gunicorn_compat
+
+        if reason := gunicorn_compat.install():
+            self.cfg.note(reason)
+
+    def _take_gunicorns_server_name(self) -> None:
+        """Config files say ``gunicorn.SERVER = "…"`` to have another Server field."""
+        from cyhorn.app import gunicorn_compat
+
+        name = gunicorn_compat.server_name()
+        if name is not None and self.cfg.settings["server_header"].is_low:
+            self.cfg.set("server_header", name, "gunicorn.SERVER")
+
     def load_default_config(self) -> None:
-        """Fill in what the environment says: PORT, WEB_CONCURRENCY and others."""
+        """Fill in what the environment says: CYHORN_<SETTING>, PORT, WEB_CONCURRENCY and others."""
         sources.apply_environment(self.cfg, self.cfg.env_orig)
 
     def load_config(self) -> None:
@@ -180,6 +200,24 @@ class Application(BaseApplication):
 
     # -- configuration
 
+    def load_default_config(self) -> None:
+        # Known before anything can be wrong: a check goes on where a start ends.
+        self.cfg.found = [] if self._is_check() else None
+        super().load_default_config()
+
+    def _is_check(self) -> bool:
+        """Whether flags or variables ask for a check, as far as one can tell without parsing them."""
+        environ = self.cfg.env_orig
+        arguments = list(sys.argv[1:] if self.argv is None else self.argv)
+        arguments += environ.get(self.cfg.arguments_variable() or "", "").split()
+        flags = ("--check-config", "--print-config")
+        if any(len(text) > 5 and flag.startswith(text) for text in arguments for flag in flags):
+            return True
+        return any(
+            SETTINGS[name].kind.of_text(environ.get(SETTINGS[name].variable, "")) in (True, "true")
+            for name in ("check_config", "print_config")
+        )
+
     def load_config(self) -> None:
         """Fill ``self.cfg`` from all sources, in the order of precedence."""
         parser = self.cfg.parser()
@@ -197,11 +235,18 @@ class Application(BaseApplication):
         environment_parser.source = variable or ""  # type: ignore[attr-defined]
         environment_options = environment_parser.parse_args(self.cfg.get_cmd_args_from_env())
 
+        switches = (options.gunicorn_compat, environment_options.gunicorn_compat, self.cfg.gunicorn_compat)
+        if next(value for value in switches if value is not None):
+            self._stand_in_for_gunicorn()
+
         location = options.config or environment_options.config
-        if location:
-            self.load_config_from_file(location)
-        else:
-            self._load_default_file()
+        if not location and self.cfg.settings["config"].source != DEFAULT:
+            location = self.cfg.config
+        with self.cfg.collecting():
+            if location:
+                self.load_config_from_file(location)
+            else:
+                self._load_default_file()
         if variable:
             sources.apply_options(self.cfg, environment_options, variable)
         sources.apply_options(self.cfg, options)
@@ -209,21 +254,29 @@ class Application(BaseApplication):
         self.chdir()
 
     def _load_default_file(self) -> None:
-        path = sources.discover(".")
-        if path is None:
+        paths = sources.discoverable(".")
+        if not paths:
             return
-        self.load_config_from_file(path)
+        path, *others = paths
         self.cfg.set("config", path, "found in the directory of the start")
-        if os.path.basename(path) != sources.DEFAULT_FILES[0]:
+        for other in others:
+            if os.path.basename(other) != sources.GUNICORNS_FILE:
+                self.cfg.warn(f"config file {other} is not read, as there is {path}")
+        if os.path.basename(path) == sources.GUNICORNS_FILE:
             self.cfg.note(f"Using {path}, as there is no ./{sources.DEFAULT_FILES[0]}")
+        self.load_config_from_file(path)
 
     def load_config_from_module_name_or_filename(self, location: str) -> dict[str, Any]:
-        """Run the config file PATH, file:PATH or python:MODULE and take its settings.
+        """Read the config file PATH, file:PATH or python:MODULE and take its settings.
 
         Returns its names and values. Raises ConfigError.
         """
         file = sources.read_config(location, fresh=self._reloading)
-        if not location.startswith("python:") and os.path.splitext(location)[1] not in (".py", ".pyc"):
+        if not location.startswith("python:") and os.path.splitext(location)[1] not in (
+            ".py",
+            ".pyc",
+            ".toml",
+        ):
             self.cfg.warn(f"config file {location}: read as Python, though its name does not end in .py")
         file.apply(self.cfg)
         return file.values
@@ -272,30 +325,24 @@ class Application(BaseApplication):
         super().run()
 
     def check(self) -> int:
-        """Check classes and the application beyond what loading the configuration did.
+        """Check all that a start needs, see `cyhorn.app.check`.
 
-        Prints a line for each problem and for each warning. Returns the exit status.
+        Prints a line for each problem and for each warning, or one that says that all is well.
+        Returns the exit status.
         """
-        problems: list[str] = []
-        for name in ("worker_class", "logger_class"):
-            try:
-                getattr(self.cfg, name)
-            except ConfigError as problem:
-                problems.append(str(problem))
-        os.environ.update(self.cfg.env)
-        try:
-            self.load()
-        except AppImportError as problem:
-            problems.append(str(problem))
-        except Exception:
-            traceback.print_exc()
-            problems.append("the application does not load")
-        for line in self.cfg.warnings():
+        from cyhorn.app.check import Report
+
+        report = Report(self).run()
+        warnings = [*self.cfg.warnings(), *report.remarks]
+        for line in warnings:
             print(f"Warning: {line}", file=sys.stderr)
-        for line in problems:
+        for line in report.problems:
             print(f"Error: {line}", file=sys.stderr)
         sys.stderr.flush()
-        return EXIT_CONFIG if problems else EXIT_OK
+        if not report.problems and not self.cfg.print_config:
+            count = f", with {len(warnings)} warning{'s' * (len(warnings) > 1)}" if warnings else ""
+            print(f"The configuration is good{count}.", flush=True)
+        return EXIT_CONFIG if report.problems else EXIT_OK
 
 
 __all__ = ["APPLICATION", "Application", "BaseApplication", "fail"]

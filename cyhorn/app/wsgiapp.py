@@ -8,7 +8,7 @@ from typing import Any
 
 from cyhorn.app.base import Application, fail
 from cyhorn.config.config import COMMAND_LINE
-from cyhorn.errors import ConfigError
+from cyhorn.errors import AppImportError
 from cyhorn.wsgi.load import load_application
 
 USAGE = "%(prog)s [OPTIONS] [APP_MODULE]"
@@ -35,21 +35,44 @@ class WSGIApplication(Application):
         """Fill ``self.cfg`` and make sure that an application is named."""
         super().load_config()
         if self.cfg.paste:
-            setting = self.cfg.settings["paste"]
-            raise ConfigError(f"paste = {setting.value!r} ({setting.source}): {setting.row.pending}")
+            self._take_paste()
         if self.app_uri is None:
             self.app_uri = self.cfg.wsgi_app
         if not self.app_uri:
             prog = self.prog or "cyhorn"
-            raise ConfigError(f"no application is named: write {prog} MODULE:APP, or set wsgi_app in a file")
+            self.cfg.refuse(f"no application is named: write {prog} MODULE:APP, or set wsgi_app in a file")
+
+    def _take_paste(self) -> None:
+        """Let the Paste Deploy file name the application and say what it says about the server."""
+        from cyhorn.app import pasterapp
+
+        if self.app_uri is not None:
+            self.cfg.warn(f"{self.app_uri!r} on the command line is ignored: paste names the application")
+        self.app_uri = self.cfg.paste
+        path, _ = pasterapp.place(self.cfg.paste, self.start_directory)
+        with self.cfg.collecting():
+            settings, said = pasterapp.server_settings(
+                self.cfg.paste, self.start_directory, self.cfg.paste_global_conf
+            )
+            for line in said:
+                self.cfg.warn(line)
+            pasterapp.apply(self.cfg, {"default_proc_name": path, **settings}, path)
+        self.chdir()
+
+    def load_pasteapp(self) -> Callable[..., Any]:
+        """The application that the setting paste names."""
+        from cyhorn.app import pasterapp
+
+        return pasterapp.load_application(self.cfg.paste, self.start_directory, self.cfg.paste_global_conf)
 
     def load_wsgiapp(self) -> Callable[..., Any]:
         """The callable that `app_uri` names."""
-        assert self.app_uri is not None
+        if not self.app_uri:
+            raise AppImportError("no application is named")
         return load_application(self.app_uri)
 
     def load(self) -> Callable[..., Any]:
-        return self.load_wsgiapp()
+        return self.load_pasteapp() if self.cfg.paste else self.load_wsgiapp()
 
 
 def run(prog: str | None = None, argv: Sequence[str] | None = None) -> None:

@@ -8,6 +8,7 @@ classes and logger classes written for Gunicorn read.
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import ipaddress
 import os
@@ -15,6 +16,7 @@ import re
 import reprlib
 import shlex
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from cyhorn.config import classes
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from cyhorn.net.addresses import Address
 
 DEFAULT = "default"
+VARIABLE = "the environment variable"
 APPLICATION = "the application"
 COMMAND_LINE = "the command line"
 
@@ -81,6 +84,11 @@ class Setting:
         """Whether somebody gave a value that is not the default."""
         return self.source != DEFAULT and self.value != Setting(self.row).value
 
+    @property
+    def is_low(self) -> bool:
+        """Whether the value comes from below the application: it is the default, or a variable's."""
+        return self.source == DEFAULT or self.source.startswith(VARIABLE)
+
     def get(self) -> Any:
         return self.value
 
@@ -112,6 +120,8 @@ class Config:
         self.prog = prog or os.path.basename(sys.argv[0])
         #: The environment before raw_env was put into it.
         self.env_orig = dict(os.environ)
+        #: None: a mistake raises. A list, under --check-config: mistakes are kept there, to be told together.
+        self.found: list[str] | None = None
         self._notices: list[str] = []
         self._warnings: list[str] = []
 
@@ -135,7 +145,34 @@ class Config:
         """
         if name not in self.settings:
             raise AttributeError(f"there is no setting {name!r}{did_you_mean(closest(name))}")
-        self.settings[name].set(value, source)
+        with self.collecting():
+            self.settings[name].set(value, source)
+
+    def set_text(self, name: str, text: str, source: str) -> None:
+        """Set one setting to what the `text` of a variable or an ini file says. Raises as `set`."""
+        kind = self.settings[name].row.kind
+        try:
+            value = kind.of_text(text)
+        except Refused as cause:
+            self.refuse(f"{name} = {_shown.repr(text)} ({source}): {cause}; use {kind.allowed}")
+        else:
+            self.set(name, value, source)
+
+    def refuse(self, problem: str) -> None:
+        """Raise ConfigError, or keep the problem in `found` and go on."""
+        if self.found is None:
+            raise ConfigError(problem)
+        self.found.append(problem)
+
+    @contextlib.contextmanager
+    def collecting(self) -> Iterator[None]:
+        """Keep a ConfigError in `found` and go on, where there is that list; else let it through."""
+        try:
+            yield
+        except ConfigError as problem:
+            if self.found is None:
+                raise
+            self.found.append(str(problem))
 
     def warn(self, line: str) -> None:
         """Keep a line for `warnings`."""
@@ -144,7 +181,8 @@ class Config:
 
     def note(self, line: str) -> None:
         """Keep a line for `notices`."""
-        self._notices.append(line)
+        if line not in self._notices:
+            self._notices.append(line)
 
     def lines(self) -> list[str]:
         """Every setting as ``name = value  # source``, sorted."""
@@ -182,7 +220,7 @@ class Config:
     def validate(self) -> None:
         """Check what no value shows alone. Raises ConfigError for the first thing wrong."""
         for problem in self.problems():
-            raise ConfigError(problem)
+            self.refuse(problem)
 
     def problems(self) -> list[str]:
         """Everything that forbids a start and needs no socket, logger or application to find."""

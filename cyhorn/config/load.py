@@ -1,9 +1,9 @@
 """Where values come from: the environment, config files, flags.
 
-Precedence, lowest first: default, environment (PORT, WEB_CONCURRENCY,
-FORWARDED_ALLOW_IPS, SENDFILE), the application's own, config file, flags in
-CYHORN_CMD_ARGS (or else GUNICORN_CMD_ARGS), command line. Every function here
-fills a Config that is not in use yet; all of them raise ConfigError.
+Precedence, lowest first: default, environment (`cyhorn.config.environment`), the
+application's own, config file, flags in CYHORN_CMD_ARGS (or else GUNICORN_CMD_ARGS),
+command line. Every function here fills a Config that is not in use yet; all of
+them raise ConfigError.
 """
 
 from __future__ import annotations
@@ -19,33 +19,27 @@ import inspect
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from cyhorn.config import toml_file
 from cyhorn.config.arguments import given
 from cyhorn.config.config import COMMAND_LINE, Config
+from cyhorn.config.environment import HOOKS
+from cyhorn.config.environment import apply_environment as apply_environment
 from cyhorn.config.settings import SETTINGS, closest, did_you_mean
+from cyhorn.config.toml_file import TomlFile
 from cyhorn.errors import ConfigError
 
-#: What config files are found in the directory of the start; the first that exists is read.
-DEFAULT_FILES = ("cyhorn.conf.py", "gunicorn.conf.py")
+GUNICORNS_FILE = "gunicorn.conf.py"
+#: What config files are found in the directory of the start; the first that exists is read, a
+#: pyproject.toml where it has a table for cyhorn.
+DEFAULT_FILES = ("cyhorn.conf.py", "cyhorn.toml", toml_file.PYPROJECT, GUNICORNS_FILE)
 #: The name under which a config file runs, so that it can tell.
 CONFIG_MODULE = "__config__"
 #: Values of these types could have been meant for a setting; others are helpers of the file.
 DATA = (str, bytes, int, float, list, tuple, dict, set, frozenset, os.PathLike, type(None))
-
-HOOKS = [name for name, row in SETTINGS.items() if "Hooks" in row.section]
-
-
-def apply_environment(cfg: Config, environ: Mapping[str, str]) -> None:
-    """Values of the variables that replace a default. An empty one counts where empty means something."""
-    for row in SETTINGS.values():
-        text = environ.get(row.env) if row.env else None
-        if text is None or (not text.strip() and row.name != "forwarded_allow_ips"):
-            continue
-        cfg.set(row.name, row.read_env(text) if row.read_env else text, f"the environment variable {row.env}")
-
 
 def apply_options(cfg: Config, options: argparse.Namespace, source: str = COMMAND_LINE) -> None:
     """The settings that flags gave."""
@@ -55,11 +49,17 @@ def apply_options(cfg: Config, options: argparse.Namespace, source: str = COMMAN
 
 def discover(directory: str) -> str | None:
     """The config file that is read when none is named."""
-    for name in DEFAULT_FILES:
-        path = os.path.join(directory, name)
-        if os.path.exists(path):
-            return path
-    return None
+    return next(iter(discoverable(directory)), None)
+
+
+def discoverable(directory: str) -> list[str]:
+    """The config files of `directory`, the one that is read first."""
+    paths = [os.path.join(directory, name) for name in DEFAULT_FILES]
+    return [
+        path
+        for path in paths
+        if os.path.exists(path) and (not path.endswith(toml_file.PYPROJECT) or toml_file.has_table(path))
+    ]
 
 
 # -- config files -------------------------------------------------------------------------
@@ -157,8 +157,8 @@ class ConfigFile:
             cfg.warn(f"{self.source_of(name)}: {name!r} is no hook and is never called{did_you_mean(near)}")
 
 
-def read_config(location: str, fresh: bool = False) -> ConfigFile:
-    """Run the config file at `location`: PATH, file:PATH or python:MODULE.
+def read_config(location: str, fresh: bool = False) -> ConfigFile | TomlFile:
+    """Read the config file at `location`: PATH, file:PATH or python:MODULE.
 
     `fresh` imports a module again that is already imported.
     """
@@ -167,15 +167,15 @@ def read_config(location: str, fresh: bool = False) -> ConfigFile:
     return read_file(location.removeprefix("file:"))
 
 
-def read_file(path: str) -> ConfigFile:
-    """Run the config file at `path` as the module ``__config__``."""
+def read_file(path: str) -> ConfigFile | TomlFile:
+    """Read the config file at `path`: TOML, or Python that runs as the module ``__config__``."""
     if not os.path.exists(path):
         raise ConfigError(f"config file {path!r}: there is no such file")
     if os.path.isdir(path):
         raise ConfigError(f"config file {path!r}: it is a directory")
     file, extension = os.path.abspath(path), os.path.splitext(path)[1]
     if extension == ".toml":
-        raise ConfigError(f"config file {path!r}: TOML is not read by this version; write a Python file")
+        return toml_file.read_toml(path)
     compiled = extension == ".pyc"
     kind = importlib.machinery.SourcelessFileLoader if compiled else importlib.machinery.SourceFileLoader
     spec = importlib.util.spec_from_file_location(CONFIG_MODULE, file, loader=kind(CONFIG_MODULE, file))
@@ -244,4 +244,6 @@ def _blame(shown: str, file: str | None = None) -> Iterator[None]:
             what = f"it calls sys.exit({'' if error.code is None else repr(error.code)})"
         else:
             what = f"{type(error).__name__}: {error}"
+            if isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] == "gunicorn":
+                what += "; with --gunicorn-compat it finds cyhorn under that name"
         raise ConfigError(f"config file does not run: {where}: {' '.join(what.split())}") from error

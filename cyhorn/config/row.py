@@ -22,15 +22,24 @@ class Kind:
 
     `allowed` completes the sentence "use …". `convert` returns the value as the
     server uses it and raises TypeError, ValueError or `Refused`. `read` is applied
-    to the text of a flag first.
+    to the text of a flag first, `read_variable` (else `read`) to that of an
+    environment variable or of an ini file. `choices` are the only texts there are,
+    for completion. `keeps_empty` says that an empty variable is a value, not its absence.
     """
 
     allowed: str
     convert: Callable[[Any], Any]
     read: Callable[[str], Any] = str
+    read_variable: Callable[[str], Any] | None = None
+    choices: tuple[str, ...] = ()
+    keeps_empty: bool = False
 
     def __call__(self, value: Any) -> Any:
         return self.convert(value)
+
+    def of_text(self, text: str) -> Any:
+        """What stands for a value in the `text` of a variable or an ini file. Raises ValueError."""
+        return (self.read_variable or self.read)(text)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,11 +49,12 @@ class Row:
     ``scope`` is W (every worker), P (workers with threads or many connections),
     X (Gunicorn's settings for what cyhorn does not serve) or N (new in cyhorn).
     ``flags`` are the command line's spellings and ``no_flags`` those that store
-    False. ``env`` is a variable that replaces the default, ``read_env`` what makes a
-    value of its text. ``default_text`` stands in the manual where the default
-    depends on the machine. When the setting is used, ``pending`` is a warning at
-    start, of what it asks for and does not get, and ``note`` an information, of
-    what it asks for and has without it.
+    False. ``env`` is a variable that replaces the default beside CYHORN_<NAME>,
+    ``read_env`` what makes a value of its text. ``default_text`` stands in the manual
+    where the default depends on the machine. ``differs`` says in words what is
+    another way than in Gunicorn, for a setting that both have. When the setting is
+    used, ``pending`` is a warning at start, of what it asks for and does not get, and
+    ``note`` an information, of what it asks for and has without it.
     """
 
     name: str
@@ -64,6 +74,12 @@ class Row:
     default_text: str = ""
     pending: str = ""
     note: str = ""
+    differs: str = ""
+
+    @property
+    def variable(self) -> str:
+        """The environment variable of the setting."""
+        return f"CYHORN_{self.name.upper()}"
 
     @property
     def short(self) -> str:

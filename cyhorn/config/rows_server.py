@@ -9,7 +9,6 @@ FILE, SOCKET, WORKERS = "Config File", "Server Socket", "Worker Processes"
 MECHANICS, DEBUGGING, NAMING, CONTROL = "Server Mechanics", "Debugging", "Process Naming", "Control"
 
 NO_CONTROL = "the control socket is not served by this version"
-NO_PASTE = "Paste Deploy files are not served by this version"
 
 ROWS = (
     # -- config file
@@ -21,9 +20,10 @@ ROWS = (
         metavar="FILE",
         default="./cyhorn.conf.py",
         meaning=(
-            "The config file: PATH, file:PATH or python:MODULE. Without it ./cyhorn.conf.py is read, or else"
-            " ./gunicorn.conf.py, where one of them exists. It counts on the command line and in"
-            " CYHORN_CMD_ARGS; a config file cannot name another one."
+            "The config file: PATH, file:PATH or python:MODULE. A name that ends in .toml is read as TOML."
+            " Without it the first of ./cyhorn.conf.py, ./cyhorn.toml, the table [tool.cyhorn] in"
+            " ./pyproject.toml and ./gunicorn.conf.py is read that exists. A config file cannot name another"
+            " one."
         ),
     ),
     Row(
@@ -45,10 +45,10 @@ ROWS = (
         no_flags=("--no-gunicorn-compat",),
         action="store_true",
         default=False,
-        pending="imports of gunicorn modules are not redirected to cyhorn by this version",
         meaning=(
             "Let config files and applications that import gunicorn find cyhorn's modules under those names"
-            " when Gunicorn is not installed."
+            " when Gunicorn is not installed. For a config file that does so itself it is given on the"
+            " command line or by CYHORN_GUNICORN_COMPAT=1, as the file would be too late."
         ),
     ),
     # -- server socket
@@ -384,8 +384,11 @@ ROWS = (
         kind=v.STRING,
         flags=("--paste", "--paster"),
         metavar="FILE",
-        pending=NO_PASTE,
-        meaning="A Paste Deploy file to load the application from, optionally with #NAME.",
+        meaning=(
+            "A Paste Deploy file to load the application from, optionally with #NAME. Its section"
+            " [server:main] may hold settings, and its [loggers] configure logging. It needs PasteDeploy:"
+            " pip install cyhorn[paste]."
+        ),
     ),
     Row(
         name="raw_paste_global_conf",
@@ -395,7 +398,6 @@ ROWS = (
         metavar="KEY=VALUE",
         action="append",
         default=[],
-        pending=NO_PASTE,
         meaning="Values for the global section of a Paste Deploy file. An = in a key is written \\=.",
     ),
     # -- process naming

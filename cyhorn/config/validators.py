@@ -12,10 +12,12 @@ import grp
 import importlib
 import inspect
 import ipaddress
+import json
 import math
 import os
 import pwd
 import re
+import shlex
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -193,7 +195,7 @@ def choice(*words: str) -> Kind:
             raise ValueError(value)
         return str(word)
 
-    return Kind("one of " + ", ".join(words), convert)
+    return Kind("one of " + ", ".join(words), convert, choices=words)
 
 
 def words(*known: str) -> Kind:
@@ -227,6 +229,33 @@ def http2_cleartext(value: Any) -> str:
     if word not in ("off", "prior-knowledge", "upgrade", "both"):
         raise ValueError(value)
     return str(word)
+
+
+# -- texts of environment variables --------------------------------------------------------
+
+
+def switch_text(text: str) -> Any:
+    """A switch's variable: 1, yes, y and on are true, 0, no, n and off false; others are left alone."""
+    word = text.strip().lower()
+    if word in ("1", "yes", "y", "on"):
+        return True
+    return False if word in ("0", "no", "n", "off") else word
+
+
+def words_of_shell(text: str) -> list[str]:
+    """A list's variable: words as in a shell, quoted where they hold spaces."""
+    try:
+        return shlex.split(text)
+    except ValueError as cause:
+        raise Refused(str(cause)) from None
+
+
+def json_text(text: str) -> Any:
+    """A map's variable: a JSON object."""
+    try:
+        return json.loads(text)
+    except ValueError as cause:
+        raise Refused(f"it is not JSON: {cause}") from None
 
 
 # -- what the machine must know ---------------------------------------------------------------
@@ -338,12 +367,12 @@ def takes(function: Callable[..., Any], count: int) -> bool:
 
 
 def imported(value: Any) -> Any:
-    """What a dotted text "module.object" names; anything else is itself."""
+    """What a text "module:object" or "module.object" names; anything else is itself."""
     if not isinstance(value, str):
         return value
-    module, dot, name = value.strip().rpartition(".")
-    if not dot:
-        raise Refused("a text must be MODULE.FUNCTION")
+    module, dot, name = value.strip().rpartition(":" if ":" in value else ".")
+    if not dot or not all(part.isidentifier() for part in [*module.split("."), name]):
+        raise Refused("a text must be MODULE:FUNCTION or MODULE.FUNCTION")
     try:
         found = importlib.import_module(module)
     except Exception as cause:
@@ -354,7 +383,7 @@ def imported(value: Any) -> Any:
 
 
 def hook(*parameters: str) -> Kind:
-    """A callable with these positional parameters, or its dotted name; None is "not set"."""
+    """A callable with these positional parameters, or its name as a text; None is "not set"."""
 
     def convert(value: Any) -> Any:
         if value is None:
@@ -392,20 +421,24 @@ COUNT = Kind("a whole number, 1 or more", counting_int, decimal_text)
 MODE = Kind("a mode such as 0o022", mode)
 SECONDS = Kind("a number of seconds, 0 or more", seconds)
 SIZE = Kind("a number of bytes, 0 or more, such as 65536, 64K, 1M or 1G", size)
-BOOL = Kind("True or False", boolean)
+BOOL = Kind("True or False", boolean, read_variable=switch_text)
 STRING = Kind("a text", string)
 PATH = Kind("a file name", path)
-LIST = Kind("a list of texts", list_string)
-COMMA_LIST = Kind("texts separated by commas", comma_list)
-PAIRS = Kind("texts of the form KEY=VALUE", pairs)
-ADDRESSES = Kind("IP addresses or networks separated by commas, or *", addresses)
-DICT = Kind("a dict", dictionary)
-STRING_MAP = Kind("a dict of texts to texts", string_map)
-FIELD_VALUE = Kind("a text of visible ASCII characters and spaces", field_value)
-PROXY_PROTOCOL = Kind("one of off, v1, v2, auto", proxy_protocol)
-HTTP2_CLEARTEXT = Kind("one of off, prior-knowledge, upgrade, both", http2_cleartext)
+LIST = Kind("a list of texts", list_string, read_variable=words_of_shell)
+COMMA_LIST = Kind("texts separated by commas", comma_list, keeps_empty=True)
+PAIRS = Kind("texts of the form KEY=VALUE", pairs, read_variable=words_of_shell)
+ADDRESSES = Kind("IP addresses or networks separated by commas, or *", addresses, keeps_empty=True)
+DICT = Kind("a dict", dictionary, read_variable=json_text)
+STRING_MAP = Kind("a dict of texts to texts", string_map, read_variable=json_text)
+FIELD_VALUE = Kind("a text of visible ASCII characters and spaces", field_value, keeps_empty=True)
+PROXY_PROTOCOL = Kind("one of off, v1, v2, auto", proxy_protocol, choices=("off", "v1", "v2", "auto"))
+HTTP2_CLEARTEXT = Kind(
+    "one of off, prior-knowledge, upgrade, both",
+    http2_cleartext,
+    choices=("off", "prior-knowledge", "upgrade", "both"),
+)
 DIRECTORY = Kind("an existing directory", directory)
-FILES = Kind("existing files or glob patterns", files_or_patterns)
+FILES = Kind("existing files or glob patterns", files_or_patterns, read_variable=words_of_shell)
 USER = Kind("a user's name or number", user)
 GROUP = Kind("a group's name or number", group)
 STATSD = Kind("HOST, HOST:PORT or unix://PATH", statsd_address)

@@ -70,24 +70,34 @@ def one_line(cause: BaseException) -> str:
     return ": ".join(" ".join(text.split()) for text in texts)
 
 
-def apply_dict(setting: str, config: dict[str, Any]) -> None:
-    """Apply a dictConfig, which came from `setting`."""
-    merged = copy.copy(CONFIG_DEFAULTS)
-    merged.update(config)
-    loggers = merged.get("loggers")
+def merged(config: dict[str, Any]) -> dict[str, Any]:
+    """The dictConfig over the defaults, with cyhorn's loggers where only Gunicorn's are named."""
+    whole = copy.copy(CONFIG_DEFAULTS)
+    whole.update(config)
+    loggers = whole.get("loggers")
     if isinstance(loggers, dict):
-        merged["loggers"] = {
+        whole["loggers"] = {
             **{own: loggers[name] for name, own in ALIASES.items() if name in loggers},
             **loggers,
         }
+    return whole
+
+
+def apply_dict(setting: str, config: dict[str, Any]) -> None:
+    """Apply a dictConfig, which came from `setting`."""
     try:
-        logging.config.dictConfig(merged)
+        logging.config.dictConfig(merged(config))
     except Exception as cause:
         raise ConfigError(f"{setting}: {one_line(cause)}") from cause
 
 
 def apply_json(path: str) -> None:
     """Apply a dictConfig in a JSON file."""
+    apply_dict("logconfig_json", read_json(path))
+
+
+def read_json(path: str) -> dict[str, Any]:
+    """The dictConfig in a JSON file. Raises ConfigError."""
     try:
         with open(path, encoding="utf-8") as file:
             config = json.load(file)
@@ -97,7 +107,7 @@ def apply_json(path: str) -> None:
         raise ConfigError(f"logconfig_json: {path!r} is not JSON: {cause}") from cause
     if not isinstance(config, dict):
         raise ConfigError(f"logconfig_json: {path!r} does not hold an object")
-    apply_dict("logconfig_json", config)
+    return config
 
 
 def apply_ini(path: str) -> None:

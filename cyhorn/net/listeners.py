@@ -223,7 +223,7 @@ def worker_listeners(cfg: Any, log: Any, listeners: Sequence[Listener]) -> list[
             own.append(listener)
             continue
         address = listener.getsockname()
-        sock = _tcp_socket(listener.family, reuse_port=True)
+        sock = tcp_socket(listener.family, reuse_port=True)
         try:
             if listener.family == socket.AF_INET6:
                 only = listener.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
@@ -233,7 +233,7 @@ def worker_listeners(cfg: Any, log: Any, listeners: Sequence[Listener]) -> list[
         except OSError as error:
             sock.close()
             log.error("connection to %s failed: %s", str(address), error)
-            raise ListenError(_explain(listener.address, error)) from error
+            raise ListenError(explain(listener.address, error)) from error
         listener.close()
         own.append(Listener(sock, listener.address, is_ssl=listener.is_ssl))
     return own
@@ -290,7 +290,7 @@ def _bind_patiently(
             log.debug("Retrying in %d second.", BIND_PAUSE)
             sleep(BIND_PAUSE)
     log.error("Can't connect to %s", str(address))
-    raise ListenError(_explain(address, failure)) from failure
+    raise ListenError(explain(address, failure)) from failure
 
 
 def _is_hopeless(failure: OSError) -> bool:
@@ -299,7 +299,7 @@ def _is_hopeless(failure: OSError) -> bool:
     return failure.errno in HOPELESS
 
 
-def _tcp_socket(family: int, *, reuse_port: bool) -> socket.socket:
+def tcp_socket(family: int, *, reuse_port: bool) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
@@ -316,11 +316,11 @@ def _tcp_socket(family: int, *, reuse_port: bool) -> socket.socket:
 
 
 def _bind_tcp(address: tuple[str, int], cfg: Any) -> Listener:
-    family, target = _resolve(address)
+    family, target = resolve(address)
     reuse_port = bool(cfg.reuse_port) and hasattr(socket, "SO_REUSEPORT")
-    sock = _tcp_socket(family, reuse_port=reuse_port)
+    sock = tcp_socket(family, reuse_port=reuse_port)
     try:
-        if family == socket.AF_INET6 and _shares_wildcard(address, cfg.address):
+        if family == socket.AF_INET6 and shares_wildcard(address, cfg.address):
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind(target)
         if not reuse_port:
@@ -331,7 +331,7 @@ def _bind_tcp(address: tuple[str, int], cfg: Any) -> Listener:
         raise
 
 
-def _resolve(address: tuple[str, int]) -> tuple[int, Any]:
+def resolve(address: tuple[str, int]) -> tuple[int, Any]:
     """The family and socket address of `address`: IPv4 where a name has both, as Gunicorn."""
     host, port = address
     if host == "":
@@ -350,7 +350,7 @@ def _resolve(address: tuple[str, int]) -> tuple[int, Any]:
     raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
 
 
-def _shares_wildcard(address: tuple[str, int], addresses: Iterable[Address]) -> bool:
+def shares_wildcard(address: tuple[str, int], addresses: Iterable[Address]) -> bool:
     """Whether "[::]" at this port stands beside IPv4's "all interfaces" at the same port.
 
     On its own "[::]" takes IPv4 too, where the system is set so; beside it, it must not.
@@ -475,7 +475,7 @@ def _kept(keep: Sequence[Listener], address: Address) -> Listener | None:
         if listener.inherited and isinstance(address, tuple) and not listener.is_unix:
             # An inherited listener knows only the numeric address, `bind` may use a name.
             try:
-                family, target = _resolve(address)
+                family, target = resolve(address)
             except OSError:
                 continue
             bound = listener.getsockname()
@@ -503,7 +503,7 @@ def _file_identity(path: str | None) -> tuple[int, int] | None:
     return (status.st_dev, status.st_ino) if stat.S_ISSOCK(status.st_mode) else None
 
 
-def _explain(address: Address, failure: OSError) -> str:
+def explain(address: Address, failure: OSError) -> str:
     """One line: which address, what is wrong, what helps."""
     return f"cannot listen at {address_url(address)}: {_cause(address, failure)}"
 

@@ -173,13 +173,10 @@ def test_a_file_that_does_not_run_is_one_line_that_names_its_own(
     assert expected in refusal(conf, text)
 
 
-def test_a_missing_file_a_directory_and_toml_are_refused(tmp_path: Path) -> None:
+def test_a_missing_file_and_a_directory_are_refused(tmp_path: Path) -> None:
     for location in (str(tmp_path / "none.py"), f"file:{tmp_path}", "python:no_such_module_at_all"):
         with pytest.raises(ConfigError):
             sources.read_config(location)
-    (tmp_path / "x.toml").write_text("workers = 3")
-    with pytest.raises(ConfigError, match="TOML"):
-        sources.read_config(str(tmp_path / "x.toml"))
 
 
 def test_a_change_within_the_same_second_and_of_the_same_size_is_seen(conf: Path) -> None:

@@ -697,8 +697,8 @@ def test_a_worker_that_cannot_bind_says_where(make, log, monkeypatch):
         [Listener(socket.socket(fileno=os.dup(reserved.fileno())), reserved.address)],
     )
     with contextlib.closing(worker):
-        real = module._tcp_socket
-        monkeypatch.setattr(module, "_tcp_socket", lambda family, reuse_port: real(family, reuse_port=False))
+        real = module.tcp_socket
+        monkeypatch.setattr(module, "tcp_socket", lambda family, reuse_port: real(family, reuse_port=False))
         with pytest.raises(ListenError, match="in use"):
             worker_listeners(config(reuse_port=True), log, [reserved])
 
