@@ -35,7 +35,7 @@ def app(environ, start_response):
     elif path == "/env":
         body = os.environ.get(query, "")
     elif path == "/sleep":
-        print("SLEEPING", query, flush=True)
+        os.write(1, b"SLEEPING\\n")  # one write: a line is whole
         time.sleep(float(query))
         body = "slept"
     elif path == "/crash":
@@ -45,6 +45,8 @@ def app(environ, start_response):
     body = body.encode()
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
     return [body]
+
+os.write(1, b"LOADED in %d\\n" % os.getpid())
 """
 
 
@@ -184,7 +186,10 @@ class Server:
         return self
 
     def answering(self, count: int) -> bool:
-        if len(self.workers()) != count:
+        """Whether there are `count` workers, all of them have loaded the application, and one answers."""
+        workers = self.workers()
+        loaded = {int(line.split()[-1]) for line in self.seen(r"^LOADED in \d+$")}
+        if len(workers) != count or not (loaded >= set(workers) or self.pid in loaded):
             return False
         try:
             return bool(self.get("/"))

@@ -200,7 +200,7 @@ def test_a_signal_during_a_reload_is_obeyed(serve: Serve, tmp_path: Path) -> Non
 
 def test_a_stop_interrupts_the_loading_of_a_preloaded_application(serve_any: Serve) -> None:
     server = serve_any(arguments=["--preload"]).ready()
-    server.write_application("slow", before="import time; print('LOADING', flush=True); time.sleep(60)\n")
+    server.write_application("slow", before="import os, time; os.write(1, b'LOADING\\n'); time.sleep(60)\n")
     reload(server)
     server.wait_for("LOADING")
     assert server.stop() == 0

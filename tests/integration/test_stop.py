@@ -94,7 +94,7 @@ def test_the_same_term_twice_is_one(serve: Serve) -> None:
 
 
 def test_term_during_the_boot_is_obeyed(serve: Serve, tmp_path: Path) -> None:
-    (tmp_path / "app.py").write_text("import time; print('LOADING', flush=True); time.sleep(60)\n")
+    (tmp_path / "app.py").write_text("import os, time; os.write(1, b'LOADING\\n'); time.sleep(60)\n")
     server = serve("workers = 2")
     server.wait_for("LOADING", count=2)
     server.signal(signal.SIGTERM)
