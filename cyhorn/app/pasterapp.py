@@ -11,6 +11,7 @@ and the command line. PasteDeploy is imported here and nowhere else.
 
 from __future__ import annotations
 
+import argparse
 import configparser
 import os
 from collections.abc import Callable, Mapping
@@ -62,7 +63,7 @@ def load_application(uri: str, directory: str, global_conf: Mapping[str, str]) -
 
 
 def _one_line(cause: BaseException) -> str:
-    return " ".join(str(cause.args[0] if cause.args else cause).split())
+    return " ".join(str(cause).split())
 
 
 def server_settings(
@@ -154,9 +155,15 @@ class PasterServerApplication(WSGIApplication):
         self.local = local
         super().__init__(prog="cyhorn", argv=[])
 
+    def init(
+        self, parser: argparse.ArgumentParser, opts: argparse.Namespace, args: list[str]
+    ) -> Mapping[str, Any] | None:
+        """The application is here: none is named."""
+        self.app_uri = self.ini or "paste"
+        return None
+
     def load_config(self) -> None:
         """The section's settings over config files: the section is what the program was told to serve by."""
-        self.app_uri = self.ini or "paste"
         location = self.local.get("config")
         if location:
             self.cfg.set("config", location)
