@@ -130,6 +130,8 @@ cdef class EnvironBuilder:
     def __cinit__(self, template, *, str header_map="drop", forwarder_headers=(), secure_scheme_headers=None,
                   str script_name=""):
         self.template = dict(template)
+        self.template[K_METHOD] = METHOD_GET  # what most requests say is not set again
+        self.template[K_PROTOCOL] = HTTP_1_1
         self.header_map = header_map
         self.forwarder = frozenset(name.upper() for name in forwarder_headers)
         self.any_forwarder = "*" in self.forwarder
@@ -168,7 +170,9 @@ cdef class EnvironBuilder:
         cdef PyObject *before
         cdef Py_ssize_t size
 
-        environ[K_METHOD] = _method(parser, p)
+        value = _method(parser, p)
+        if value is not METHOD_GET:
+            environ[K_METHOD] = value
         value = _ascii(p + parser.target.start, parser.target.length)
         environ[K_URI] = self.uri = value
         if parser.target_flags & TARGET_IS_PATH:
@@ -179,7 +183,9 @@ cdef class EnvironBuilder:
             path = ROOT
         if parser.query.length:
             environ[K_QUERY] = _ascii(p + parser.query.start, parser.query.length)
-        environ[K_PROTOCOL] = _protocol(parser)
+        value = _protocol(parser)
+        if value is not HTTP_1_1:
+            environ[K_PROTOCOL] = value
         environ[K_ADDR] = remote_addr
         if remote_port is not None:
             environ[K_PORT] = remote_port

@@ -39,6 +39,7 @@ cdef struct Line:
     unsigned char flags
     unsigned char text[LINE_ROOM]
 
+
 @cython.final
 cdef class LineCache:
     # Lines seen lately, so that one with the very same bytes is not scanned again. Only lines

@@ -19,6 +19,8 @@ from libc.stdint cimport uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memchr, memcmp, memcpy, memset
 
+from cyhorn._scan cimport EVERY_BYTE, load, scan_value
+
 from cyhorn import grammar
 from cyhorn.errors import Code, http_error
 
@@ -164,9 +166,7 @@ cdef enum:
 cdef extern from *:
     """
     #include <assert.h>
-    #define CYHORN_EVERY_BYTE(b) (0x0101010101010101ULL * (b))
     """
-    uint64_t EVERY_BYTE "CYHORN_EVERY_BYTE"(int byte) nogil
     # invariants, checked by CYHORN_DEBUG=1 builds alone
     void invariant "assert"(bint holds) nogil
 
@@ -232,13 +232,6 @@ cdef int fill_tables() except -1:
 
 # -- helpers ------------------------------------------------------------------------------------
 
-cdef inline uint64_t load(const unsigned char *p) noexcept:
-    """Eight bytes at p[0:8]."""
-    cdef uint64_t word
-    memcpy(&word, p, 8)
-    return word
-
-
 cdef inline bint is_white(unsigned char byte) noexcept:
     return byte == SP or byte == HTAB
 
@@ -281,32 +274,6 @@ cdef inline short find_known(const unsigned char *p, Py_ssize_t length) noexcept
             return known
         known = NEXT_HASHED[known]
     return -1
-
-
-cdef inline int scan_value(const unsigned char *p, Py_ssize_t length) noexcept:
-    """VALUE_HIGH or 0 when all of p[0:length] may stand in a field value, else -1."""
-    cdef uint64_t word, high = 0
-    cdef uint64_t tops = EVERY_BYTE(0x80)
-    cdef Py_ssize_t i = 0
-    cdef unsigned char byte
-    while i < length:
-        if length - i >= 8:
-            word = load(p + i)
-            high |= word
-            # exact as a whole: no byte below SP, none equal to DEL
-            if not (
-                (((word - EVERY_BYTE(0x20)) & ~word)
-                 | ((word ^ EVERY_BYTE(0x7F)) - EVERY_BYTE(0x01)) & ~(word ^ EVERY_BYTE(0x7F)))
-                & tops
-            ):
-                i += 8
-                continue
-        byte = p[i]
-        if not CLASS[byte] & VALUE:
-            return -1
-        high |= byte
-        i += 1
-    return VALUE_HIGH if high & tops else 0
 
 
 cdef int scan_field(

@@ -23,7 +23,7 @@ cdef class OutputBuffer:
 cdef class ResponseWriter:
     cdef readonly OutputBuffer out
     cdef public object flush      # callable or None
-    cdef PyObject *write_callable # `write`, bound once by the writer's owner; borrowed, or NULL
+    cdef PyObject *write_callable  # `write`, bound once by the writer's owner; borrowed, or NULL
     cdef readonly str server_header
     # For hooks and logs
     cdef readonly object status   # str or None
@@ -44,6 +44,8 @@ cdef class ResponseWriter:
     cdef bint no_body
     cdef bint finished
     cdef long long seconds        # the time that `date` tells
+    cdef object last_status       # the status that was checked last, and its code
+    cdef int last_code
     cdef bytes server             # the Server line, with CRLF; empty without one
     cdef bytes date               # the Date line, with CRLF
     cdef OutputBuffer lines       # the application's checked field lines
@@ -58,6 +60,7 @@ cdef class ResponseWriter:
 
     cdef int check(self, object status, object headers) except -1
     cdef int take_line(self, object field) except -1
-    cdef int take_special(self, int kind, object name, object value, Py_ssize_t line) except -1
+    cdef bint take_length(self, object value) except -1
+    cdef bint is_copied(self, int kind, object name, object value) except -1
     cdef int send_head(self, long long known) except -1
     cdef int body(self, bytes data) except -1

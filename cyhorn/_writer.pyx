@@ -9,9 +9,11 @@ and never copied.
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.ref cimport PyObject
+from cpython.ref cimport Py_INCREF, Py_XDECREF, PyObject
 from cpython.mem cimport PyMem_Free, PyMem_Realloc
 from libc.string cimport memcmp, memcpy
+
+from cyhorn._scan cimport scan_value
 
 from email.utils import formatdate
 
@@ -30,6 +32,7 @@ cdef enum:
     KEPT = 1 << 18           # bytes of memory that an empty buffer may keep
     SPECIAL_LONGEST = 20
     SPECIAL_COUNT = 16
+    FRAMING_ROOM = 128       # bytes of a head's constant parts and its Content-Length
 
 cdef enum Special:
     COPIED, CONTENT_LENGTH, DATE, SERVER, CONNECTION, HOP
@@ -196,7 +199,14 @@ cdef inline int _special(const unsigned char *name, Py_ssize_t n) noexcept:
     return COPIED
 
 
-cdef inline int _put_decimal(OutputBuffer out, unsigned long long value) except -1:
+cdef inline unsigned char *_add(unsigned char *to, const void *p, Py_ssize_t n) noexcept:
+    """Copy p[0:n] to `to`, where there is room; returns where the next bytes go."""
+    memcpy(to, p, n)
+    return to + n
+
+
+cdef inline unsigned char *_add_decimal(unsigned char *to, unsigned long long value) noexcept:
+    """Write `value` in decimal digits; at most 20."""
     cdef unsigned char text[20]
     cdef int at = 20
     while True:
@@ -205,7 +215,7 @@ cdef inline int _put_decimal(OutputBuffer out, unsigned long long value) except 
         value //= 10
         if not value:
             break
-    return out.put(text + at, 20 - at)
+    return _add(to, text + at, 20 - at)
 
 
 cdef inline int _put_hex(OutputBuffer out, unsigned long long value) except -1:
@@ -222,49 +232,84 @@ cdef inline int _put_hex(OutputBuffer out, unsigned long long value) except -1:
     return out.put(text + at, 18 - at)
 
 
-cdef int _copy_line(OutputBuffer lines, object field) except -1:
-    """Check one (name, value) and append its line to `lines` (9110 5.1, 5.5)."""
-    cdef const unsigned char *name_text
-    cdef const unsigned char *value_text
-    cdef unsigned char *to
-    cdef Py_ssize_t i, name_length, value_length, line = lines.used
-    cdef unsigned char good = 1
-    if type(field) is not tuple or len(<tuple>field) != 2:
-        raise ApplicationError(f"a response header is not a (name, value) tuple: {field!r}")
-    name = (<tuple>field)[0]
-    value = (<tuple>field)[1]
-    if not isinstance(name, str) or not isinstance(value, str):
-        raise ApplicationError(f"a response header is not a pair of strings: {field!r}")
-    name_text = _latin1(name)
-    name_length = PyUnicode_GET_LENGTH(name)
-    value_length = PyUnicode_GET_LENGTH(value)
-    lines.reserve(name_length + value_length + 4)
-    to = lines.data + line
-    if name_text == NULL or not name_length:
-        good = 0
-    else:
-        for i in range(name_length):
-            to[i] = name_text[i]
-            good &= TOKEN[name_text[i]] != 0
+# -- names --------------------------------------------------------------------------------------
+
+cdef struct CheckedName:
+    # A str that was found to be a token (owned), and what kind of name it is.
+    PyObject *text
+    int kind
+
+# Applications spell a name by the same constant each time: it is judged once. Few, so that what
+# an application makes up is soon forgotten.
+cdef enum:
+    NAME_COUNT = 64
+cdef CheckedName NAMES[NAME_COUNT]   # all NULL at first
+
+
+cdef inline int _kind(object name) except -1:
+    """What kind of name the str `name` is. Raises where it is no token (9110 5.1)."""
+    cdef CheckedName *checked = &NAMES[(<size_t><PyObject *>name >> 4) & (NAME_COUNT - 1)]
+    return checked.kind if checked.text == <PyObject *>name else _judge(name, checked)
+
+
+cdef int _judge(object name, CheckedName *checked) except -1:
+    cdef const unsigned char *text = _latin1(name)
+    cdef Py_ssize_t i, n = PyUnicode_GET_LENGTH(name)
+    cdef bint good = text != NULL and n > 0
+    if good:
+        for i in range(n):
+            if not TOKEN[text[i]]:
+                good = False
+                break
     if not good:
         raise ApplicationError(f"a response header's name is not a token: {name!r}")
-    value_text = _latin1(value)
-    if value_text == NULL:
-        good = 0
-    else:
-        to += name_length
-        to[0] = 58
-        to[1] = 32
-        to += 2
-        for i in range(value_length):
-            to[i] = value_text[i]
-            good &= VALUE[value_text[i]]
-    if not good:
+    Py_XDECREF(checked.text)
+    Py_INCREF(name)
+    checked.text = <PyObject *>name
+    checked.kind = _special(text, n)
+    return checked.kind
+
+
+cdef int _put_line(OutputBuffer lines, object name, object value) except -1:
+    """Append the line of a field whose name was judged; check its value (9110 5.5)."""
+    cdef const unsigned char *text = _latin1(value)
+    cdef Py_ssize_t name_length = PyUnicode_GET_LENGTH(name)
+    cdef Py_ssize_t value_length = PyUnicode_GET_LENGTH(value)
+    cdef unsigned char *to
+    if text == NULL or scan_value(text, value_length) < 0:
         raise ApplicationError(f"the value of response header {name!r} has a forbidden character")
-    to[value_length] = 13
-    to[value_length + 1] = 10
-    lines.used += name_length + value_length + 4
-    lines.size = lines.used
+    lines.reserve(name_length + value_length + 4)
+    to = lines.data + lines.used
+    to = _add(to, PyUnicode_DATA(name), name_length)
+    to = _add(to, b": ", 2)
+    to = _add(to, text, value_length)
+    to = _add(to, b"\r\n", 2)
+    lines.used = lines.size = to - lines.data
+    return 0
+
+
+cdef int _status_code(object status) except -1:
+    """The code in a status of the form "NNN reason" (9112 4); an empty reason is allowed."""
+    cdef const unsigned char *text
+    cdef Py_ssize_t n
+    if not isinstance(status, str):
+        raise ApplicationError(f"the status is not a string: {status!r}")
+    text = _latin1(status)
+    n = PyUnicode_GET_LENGTH(status)
+    if (
+        text == NULL or n < 4 or not 50 <= text[0] <= 53 or not 48 <= text[1] <= 57
+        or not 48 <= text[2] <= 57 or text[3] != 32 or scan_value(text + 4, n - 4) < 0
+    ):
+        raise ApplicationError(f"the status is not 'NNN reason' with NNN from 200 to 599: {status!r}")
+    return (text[0] - 48) * 100 + (text[1] - 48) * 10 + (text[2] - 48)
+
+
+cdef inline int _check_pair(object field) except -1:
+    """Raise where `field` is not a (name, value) tuple of two str."""
+    if type(field) is not tuple or len(<tuple>field) != 2:
+        raise ApplicationError(f"a response header is not a (name, value) tuple: {field!r}")
+    if not isinstance((<tuple>field)[0], str) or not isinstance((<tuple>field)[1], str):
+        raise ApplicationError(f"a response header is not a pair of strings: {field!r}")
     return 0
 
 
@@ -295,6 +340,7 @@ cdef class ResponseWriter:
         self.date = b""
         self.seconds = -1
         self.lines = OutputBuffer()
+        self.last_status, self.last_code = "200 OK", 200
         self.write_callable = NULL
         self.start(False, True, True)
         self.finished = True
@@ -378,8 +424,9 @@ cdef class ResponseWriter:
         lines = OutputBuffer()  # not `self.lines`: iterating may run start_response
         for field in headers:
             line = lines.used
-            _copy_line(lines, field)
-            kind = _special(lines.data + line, PyUnicode_GET_LENGTH((<tuple>field)[0]))
+            _check_pair(field)
+            kind = _kind((<tuple>field)[0])
+            _put_line(lines, (<tuple>field)[0], (<tuple>field)[1])
             if kind == CONTENT_LENGTH or kind == CONNECTION or kind == HOP:
                 lines.used = lines.size = line  # a 103 response frames nothing (9110 15.2)
         self.out.put_bytes(b"HTTP/1.1 103 Early Hints\r\n")
@@ -458,27 +505,17 @@ cdef class ResponseWriter:
 
     cdef int check(self, object status, object headers) except -1:
         """Check status and headers and serialise them into `lines`, or raise."""
-        cdef const unsigned char *text
-        cdef Py_ssize_t i, n
         cdef int code
         self.status = None
         self.lines.used = self.lines.size = 0
         self.closing = self.has_date = False
         self.length = -1
         self.left_out = None
-        if not isinstance(status, str):
-            raise ApplicationError(f"the status is not a string: {status!r}")
-        text = _latin1(status)
-        n = PyUnicode_GET_LENGTH(status)
-        code = 0
-        if text != NULL and n >= 4 and text[3] == 32 and 50 <= text[0] <= 53:
-            if 48 <= text[1] <= 57 and 48 <= text[2] <= 57:
-                code = (text[0] - 48) * 100 + (text[1] - 48) * 10 + (text[2] - 48)
-                for i in range(4, n):
-                    if not VALUE[text[i]]:
-                        code = 0
-        if not code:
-            raise ApplicationError(f"the status is not 'NNN reason' with NNN from 200 to 599: {status!r}")
+        if status is self.last_status:
+            code = self.last_code
+        else:
+            code = self.last_code = _status_code(status)
+            self.last_status = status
         if not isinstance(headers, list):
             raise ApplicationError(f"the response headers are not a list: {type(headers).__name__}")
         for field in <list>headers:
@@ -491,52 +528,55 @@ cdef class ResponseWriter:
 
     cdef int take_line(self, object field) except -1:
         """Take one of the application's fields, with what it means for the response."""
-        cdef OutputBuffer lines = self.lines
-        cdef Py_ssize_t line = lines.used
-        cdef Py_ssize_t name_length
+        cdef Py_ssize_t line = self.lines.used
         cdef int kind
-        _copy_line(lines, field)
-        name_length = PyUnicode_GET_LENGTH((<tuple>field)[0])
-        kind = _special(lines.data + line, name_length)
-        if kind != COPIED:
-            self.take_special(kind, (<tuple>field)[0], (<tuple>field)[1], line)
-        return 0
-
-    cdef int take_special(self, int kind, object name, object value, Py_ssize_t line) except -1:
-        """A field that is not simply copied. Its line begins at `line` of `lines`."""
-        cdef const unsigned char *text
-        cdef Py_ssize_t i, n
-        cdef unsigned long long length = 0
-        cdef bint keep = False
-        if kind == CONTENT_LENGTH:
-            text = _latin1(value)
-            n = PyUnicode_GET_LENGTH(value)
-            if n < 1 or n > 19:
-                n = 0
-            for i in range(n):
-                if not 48 <= text[i] <= 57:
-                    n = 0
-                    break
-                length = length * 10 + (text[i] - 48)
-            if not n or length > <unsigned long long>LONGEST:
-                raise ApplicationError(f"Content-Length is not a length: {value!r}")
-            if self.length >= 0 and <unsigned long long>self.length != length:
-                raise ApplicationError("there are two different Content-Length headers")
-            self.length = length
-        elif kind == DATE:
-            keep = not self.has_date
-            self.has_date = True
-        elif kind == SERVER:
-            keep = not self.server
-        elif kind == CONNECTION and "close" in [token.strip(" \t").lower() for token in str.split(value, ",")]:
-            self.closing = True
-        else:
-            if self.left_out is None:
-                self.left_out = []
-            self.left_out.append(str.lower(name))
-        if not keep:
+        _check_pair(field)
+        name = (<tuple>field)[0]
+        value = (<tuple>field)[1]
+        kind = _kind(name)
+        if kind == CONTENT_LENGTH and self.take_length(value):
+            return 0
+        _put_line(self.lines, name, value)
+        if kind != COPIED and not self.is_copied(kind, name, value):
             self.lines.used = self.lines.size = line
         return 0
+
+    cdef bint take_length(self, object value) except -1:
+        """Take a Content-Length; False when it is none, and is still to be judged as a value."""
+        cdef const unsigned char *text = _latin1(value)
+        cdef Py_ssize_t i, n = PyUnicode_GET_LENGTH(value)
+        cdef unsigned long long length = 0
+        if text == NULL or n < 1 or n > 19:
+            return False
+        for i in range(n):
+            if not 48 <= text[i] <= 57:
+                return False
+            length = length * 10 + (text[i] - 48)
+        if length > <unsigned long long>LONGEST:
+            return False
+        if self.length >= 0 and <unsigned long long>self.length != length:
+            raise ApplicationError("there are two different Content-Length headers")
+        self.length = length
+        return True
+
+    cdef bint is_copied(self, int kind, object name, object value) except -1:
+        """Note what a field of a special kind means; return whether its line is sent."""
+        if kind == CONTENT_LENGTH:
+            raise ApplicationError(f"Content-Length is not a length: {value!r}")
+        if kind == DATE:
+            if self.has_date:
+                return False
+            self.has_date = True
+            return True
+        if kind == SERVER:
+            return not self.server
+        if kind == CONNECTION and "close" in [token.strip(" \t").lower() for token in str.split(value, ",")]:
+            self.closing = True
+            return False
+        if self.left_out is None:
+            self.left_out = []
+        self.left_out.append(str.lower(name))
+        return False
 
     cdef int put_chunk(self, object data) except -1:
         if not isinstance(data, bytes):
@@ -581,6 +621,7 @@ cdef class ResponseWriter:
         """Append the head, and fix the framing; `known` is the body's length, -1 when unknown."""
         cdef OutputBuffer out = self.out
         cdef OutputBuffer lines = self.lines
+        cdef unsigned char *to
         if self.status is None:
             raise ApplicationError("the application sent a body or ended without calling start_response")
         if self.closing:
@@ -592,28 +633,35 @@ cdef class ResponseWriter:
         elif self.length < 0 and known >= 0 and self.status_code != 304 and (known or not self.no_body):
             # An empty list answers HEAD without saying how long GET's body would be.
             self.length = known
-        out.put(b"HTTP/1.1 ", 9)
-        out.put(PyUnicode_DATA(self.status), PyUnicode_GET_LENGTH(self.status))
-        out.put(b"\r\n", 2)
-        out.put(PyBytes_AS_STRING(self.server), PyBytes_GET_SIZE(self.server))
-        if not self.has_date:
-            out.put(PyBytes_AS_STRING(self.date), PyBytes_GET_SIZE(self.date))
-        out.put(lines.data, lines.used)
-        if self.length >= 0:
-            out.put(b"Content-Length: ", 16)
-            _put_decimal(out, self.length)
-            out.put(b"\r\n", 2)
-        elif not self.no_body:
-            if self.http_1_1:
-                self.chunked = True
-                out.put(b"Transfer-Encoding: chunked\r\n", 28)
-            else:
+        if self.length < 0 and not self.no_body:
+            self.chunked = self.http_1_1
+            if not self.http_1_1:
                 self.keep_alive = False
+        out.reserve(
+            PyUnicode_GET_LENGTH(self.status) + PyBytes_GET_SIZE(self.server) + PyBytes_GET_SIZE(self.date)
+            + lines.used + FRAMING_ROOM
+        )
+        to = out.data + out.used
+        to = _add(to, b"HTTP/1.1 ", 9)
+        to = _add(to, PyUnicode_DATA(self.status), PyUnicode_GET_LENGTH(self.status))
+        to = _add(to, b"\r\n", 2)
+        to = _add(to, PyBytes_AS_STRING(self.server), PyBytes_GET_SIZE(self.server))
+        if not self.has_date:
+            to = _add(to, PyBytes_AS_STRING(self.date), PyBytes_GET_SIZE(self.date))
+        to = _add(to, lines.data, lines.used)
+        if self.length >= 0:
+            to = _add(to, b"Content-Length: ", 16)
+            to = _add_decimal(to, self.length)
+            to = _add(to, b"\r\n", 2)
+        elif self.chunked:
+            to = _add(to, b"Transfer-Encoding: chunked\r\n", 28)
         if not self.keep_alive:
-            out.put(b"Connection: close\r\n", 19)
+            to = _add(to, b"Connection: close\r\n", 19)
         elif not self.http_1_1:
-            out.put(b"Connection: keep-alive\r\n", 24)
-        out.put(b"\r\n", 2)
+            to = _add(to, b"Connection: keep-alive\r\n", 24)
+        to = _add(to, b"\r\n", 2)
+        out.size += to - (out.data + out.used)
+        out.used = to - out.data
         self.headers_sent = True
         return 0
 
