@@ -1,0 +1,44 @@
+"""Fixtures: a server of each side over each transport, kept for a module's tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+
+import pytest
+
+from tests.conftest import BUILD_COMMAND, Implementation, build_script, stale_modules
+from tests.neighbours.harness import Backend, backend
+
+Serve = Callable[..., AbstractContextManager[Backend]]
+
+
+@pytest.fixture(scope="session")
+def serve(tmp_path_factory: pytest.TempPathFactory) -> Serve:
+    """``serve(side, transport, *arguments)``: a server for a ``with`` block."""
+
+    def started(side: str, transport: str = "tcp", *arguments: str) -> AbstractContextManager[Backend]:
+        if side == "compiled" and (stale := stale_modules(build_script())):
+            pytest.exit(f"stale build ({', '.join(stale)}): run {BUILD_COMMAND}", returncode=4)
+        return backend(tmp_path_factory.mktemp("c"), side, transport, *arguments)
+
+    return started
+
+
+
+@pytest.fixture(scope="module")
+def tcp(impl: Implementation, serve: Serve) -> Iterator[Backend]:
+    """A server on TCP that the tests of a module share."""
+    with serve(impl.name) as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def nothing_odd_is_logged(request: pytest.FixtureRequest) -> Iterator[None]:
+    """After each test the log of the shared server holds nothing unexpected."""
+    yield
+    for name in ("tcp", "server", "listener"):
+        if name in request.fixturenames:
+            server = request.getfixturevalue(name)
+            if isinstance(server, Backend):
+                server.check_log()
