@@ -1,6 +1,6 @@
 """Worker and logger classes by name.
 
-A name is a class itself, a short name, a dotted path, ``egg:DIST#NAME``, or an
+A name is a class itself, a short name, a dotted path (or MODULE:CLASS), ``egg:DIST#NAME``, or an
 entry point of the groups ``cyhorn.workers`` and ``gunicorn.workers`` (loggers:
 the same with ``loggers``). Modules are imported only when a class is asked for.
 """
@@ -70,8 +70,8 @@ class ClassFamily:
                 return self._of_distribution(name, distribution, entry or self.default)
             name = entry or self.default
         name = GUNICORN_PATHS.get(name, name)
-        if "." in name:
-            return name
+        if "." in name or ":" in name:
+            return name.replace(":", ".")
         aliases = self.aliases()
         if name in REFUSED and self.setting == "worker_class":
             raise ConfigError(f"{self.setting} = {name!r} is not served: {REFUSED[name]}")

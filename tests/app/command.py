@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -88,6 +88,13 @@ class Running:
         """Body and fields of the answer to GET."""
         with urllib.request.urlopen(self.url + path, timeout=20) as answer:
             return answer.read().decode(), dict(answer.headers)
+
+    def until(self, condition: Callable[[], bool], patience: float = 20.0) -> None:
+        """Wait until `condition` holds: after a reload old workers may still take a request."""
+        deadline = time.monotonic() + patience
+        while not condition():
+            assert time.monotonic() < deadline, self.lines
+            time.sleep(0.02)
 
     def close(self) -> None:
         """End it, whatever state it is in. Its workers notice that it is gone."""
