@@ -24,6 +24,7 @@ LAYERS = {
     "cyhorn": 0,
     "errors": 0,
     "grammar": 0,
+    "_scan": 0,
     "parser": 1,
     "writer": 1,
     "environ": 2,
