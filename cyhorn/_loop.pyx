@@ -30,8 +30,6 @@ from io import BytesIO
 
 from cyhorn.errors import ApplicationError, ClientDisconnected, Code, HttpError, http_error
 from cyhorn.net.addresses import TrustedPeers
-from cyhorn.net.proxy_protocol import parse as parse_proxy_header
-from cyhorn.net.tls import TLSChannel
 from cyhorn.wsgi.client_socket import ClientSocket
 from cyhorn.wsgi.error_page import error_response
 from cyhorn.wsgi.file_wrapper import FileWrapper
@@ -624,9 +622,7 @@ cdef class Loop:
         self.enter(c, HEAD)
         try:
             if listener.ssl_context is not None:
-                c.tls = TLSChannel(
-                    listener.ssl_context, suppress_ragged_eofs=self.options.suppress_ragged_eofs
-                )
+                c.tls = listener.info.tls_channel(self.options.suppress_ragged_eofs)
             if not self.draining:
                 self.serve(c)  # a request usually is there already
             if c.state != CLOSED and not c.events:
@@ -852,6 +848,8 @@ cdef class Loop:
 
     cdef Py_ssize_t take_proxy_header(self, Connection c, const unsigned char *p, Py_ssize_t n) except -1:
         """Consume the PROXY header, if one comes first. `proxy_due` stays while it is half there."""
+        from cyhorn.net.proxy_protocol import parse as parse_proxy_header  # few servers stand behind one
+
         found = parse_proxy_header(PyBytes_FromStringAndSize(<const char *>p, n), self.options.proxy_protocol)
         if found is None:
             return 0

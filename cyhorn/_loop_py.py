@@ -29,16 +29,13 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cyhorn._environ_py import EnvironBuilder
 from cyhorn._parser_py import ChunkedDecoder, RequestHead, RequestParser
 from cyhorn._writer_py import OutputBuffer, ResponseWriter
 from cyhorn.errors import ApplicationError, ClientDisconnected, Code, HttpError, http_error
 from cyhorn.net.addresses import TrustedPeers
-from cyhorn.net.proxy_protocol import ProxyHeader
-from cyhorn.net.proxy_protocol import parse as parse_proxy_header
-from cyhorn.net.tls import TLSChannel
 from cyhorn.wsgi.client_socket import ClientSocket
 from cyhorn.wsgi.error_page import error_response
 from cyhorn.wsgi.file_wrapper import FileWrapper
@@ -47,6 +44,10 @@ from cyhorn.wsgi.options import LoopOptions
 from cyhorn.wsgi.request import Request
 from cyhorn.wsgi.spool import BodySpool, OutQueue
 from cyhorn.wsgi.template import ListenerInfo, environ_template
+
+if TYPE_CHECKING:
+    from cyhorn.net.proxy_protocol import ProxyHeader
+    from cyhorn.net.tls import TLSChannel
 
 HEAD, BODY, SENDING, IDLE, LINGER, CLOSED = range(6)
 
@@ -427,9 +428,7 @@ class Loop:
         self._enter(connection, HEAD)
         try:
             if listener.info.ssl_context is not None:
-                connection.tls = TLSChannel(
-                    listener.info.ssl_context, suppress_ragged_eofs=self.options.suppress_ragged_eofs
-                )
+                connection.tls = listener.info.tls_channel(self.options.suppress_ragged_eofs)
             if not self._draining:
                 self._serve(connection, READ)  # a request usually is there already
             if connection.state != CLOSED and not connection.events:
@@ -594,6 +593,8 @@ class Loop:
 
     def _take_proxy_header(self, connection: Connection, data: bytes | bytearray) -> int:
         """Consume the PROXY header, if one comes first. `proxy_due` stays while it is half there."""
+        from cyhorn.net.proxy_protocol import parse as parse_proxy_header  # few servers stand behind one
+
         found = parse_proxy_header(data, self.options.proxy_protocol)
         if found is None:
             return 0

@@ -15,10 +15,8 @@ from libc.string cimport memcmp, memcpy
 
 from cyhorn._scan cimport scan_value
 
-from email.utils import formatdate
-
 from cyhorn.errors import ApplicationError
-from cyhorn.grammar import FIELD_VALUE, HOP_BY_HOP, MAX_LENGTH, REASONS, TCHAR
+from cyhorn.grammar import FIELD_VALUE, HOP_BY_HOP, MAX_LENGTH, REASONS, TCHAR, imf_fixdate
 
 cdef extern from "Python.h":
     int PyUnicode_KIND(object text)
@@ -500,7 +498,7 @@ cdef class ResponseWriter:
     cdef int set_time(self, long long seconds) except -1:
         if seconds != self.seconds:
             self.seconds = seconds
-            self.date = f"Date: {formatdate(seconds, usegmt=True)}\r\n".encode("latin-1")
+            self.date = f"Date: {imf_fixdate(seconds)}\r\n".encode("latin-1")
         return 0
 
     cdef int check(self, object status, object headers) except -1:

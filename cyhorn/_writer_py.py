@@ -22,12 +22,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from email.utils import formatdate
 from types import TracebackType
 from typing import TypeAlias
 
 from cyhorn.errors import ApplicationError
-from cyhorn.grammar import HOP_BY_HOP, MAX_LENGTH, REASONS
+from cyhorn.grammar import HOP_BY_HOP, MAX_LENGTH, REASONS, imf_fixdate
 
 ExcInfo: TypeAlias = (
     "tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]"
@@ -156,7 +155,7 @@ class ResponseWriter:
         """Set the time of the Date field: `seconds` since the epoch (9110 6.6.1)."""
         if seconds != self._seconds:
             self._seconds = seconds
-            self._date = f"Date: {formatdate(seconds, usegmt=True)}\r\n".encode("latin-1")
+            self._date = f"Date: {imf_fixdate(seconds)}\r\n".encode("latin-1")
 
     def begin(self, head_only: bool, http_1_1: bool, keep_alive: bool) -> None:
         """Start a response.

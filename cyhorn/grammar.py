@@ -6,6 +6,7 @@ import, so that no constant is written twice. Sections are RFC 9110 and 9112's.
 from __future__ import annotations
 
 import string
+from time import gmtime
 
 # -- classes of characters, as sets of byte values ---------------------------------
 
@@ -114,3 +115,17 @@ REASONS: dict[int, str] = {
     501: "Not Implemented", 502: "Bad Gateway", 503: "Service Unavailable",
     504: "Gateway Timeout", 505: "HTTP Version Not Supported", 507: "Insufficient Storage",
 }  # fmt: skip
+
+#: The names of IMF-fixdate (9110 5.6.7), in the order of `time.struct_time`; no locale changes them.
+DAY_NAMES = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+MONTH_NAMES = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
+
+def imf_fixdate(seconds: float) -> str:
+    """The time `seconds` after the epoch as IMF-fixdate (9110 5.6.7): "Sun, 06 Nov 1994 08:49:37 GMT".
+
+    What `email.utils.formatdate(seconds, usegmt=True)` gives, without the modules for mail behind it.
+    """
+    year, month, day, hour, minute, second, weekday, _, _ = gmtime(seconds)
+    date = f"{DAY_NAMES[weekday]}, {day:02} {MONTH_NAMES[month - 1]} {year:04}"
+    return f"{date} {hour:02}:{minute:02}:{second:02} GMT"

@@ -30,7 +30,6 @@ from typing import Any, Final
 
 from cyhorn.errors import ConfigError, ListenError
 from cyhorn.net.addresses import Address, address_url, is_ipv6
-from cyhorn.net.tls import make_ssl_context
 
 #: A failed bind is tried again this often, `BIND_PAUSE` seconds apart: long enough for
 #: the orphans of a dead master to let go of the address.
@@ -260,6 +259,8 @@ def check_tls(cfg: Any) -> None:
     if not (cfg.certfile or cfg.keyfile):
         return
     if cfg.ssl_context is None:
+        from cyhorn.net.tls import make_ssl_context  # OpenSSL is for those who use it
+
         make_ssl_context(cfg)
         return
     for name in ("certfile", "keyfile"):
@@ -337,7 +338,8 @@ def resolve(address: tuple[str, int]) -> tuple[int, Any]:
     if host == "":
         return socket.AF_INET, address
     found = socket.getaddrinfo(
-        host,
+        # Text would be encoded as a name of any script, which takes the tables of Unicode.
+        host.encode("ascii") if host.isascii() else host,
         port,
         socket.AF_INET6 if is_ipv6(host) else socket.AF_UNSPEC,
         socket.SOCK_STREAM,

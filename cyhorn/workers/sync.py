@@ -7,22 +7,21 @@ worker; the application is called in this thread, with a complete request.
 
 from __future__ import annotations
 
-import dataclasses
-import ssl
 import sys
 from collections.abc import Callable
-from datetime import timedelta
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cyhorn.log.access import access_wanted, fast_access_log
 from cyhorn.log.errors_stream import WSGIErrors
 from cyhorn.loop import Loop
-from cyhorn.net.tls import make_ssl_context
 from cyhorn.process.heartbeat import STOPPING
 from cyhorn.workers.base import Worker
 from cyhorn.wsgi.options import LoopOptions
 from cyhorn.wsgi.template import ListenerInfo, process_script_name
+
+if TYPE_CHECKING:
+    import ssl
 
 #: How a setting of the configuration becomes a field of LoopOptions where it is not simply copied.
 _COMPUTED = frozenset(
@@ -55,6 +54,8 @@ class SyncWorker(Worker):
     def init_process(self) -> None:
         """Load certificate and key while they can be read: privileges are dropped next."""
         if self.cfg.is_ssl:
+            from cyhorn.net.tls import make_ssl_context  # OpenSSL is for those who use it
+
             self.ssl_context = make_ssl_context(self.cfg, self.log)
         super().init_process()
 
@@ -81,11 +82,7 @@ class SyncWorker(Worker):
     def loop_options(self) -> LoopOptions:
         """What the loop has to know, from the configuration."""
         cfg = self.cfg
-        values = {
-            field.name: getattr(cfg, field.name)
-            for field in dataclasses.fields(LoopOptions)
-            if field.name not in _COMPUTED
-        }
+        values = {name: getattr(cfg, name) for name in LoopOptions._fields if name not in _COMPUTED}
         return LoopOptions(
             **values,
             **self._access_options(),
@@ -107,6 +104,8 @@ class SyncWorker(Worker):
             return {"access": fast.record, "flush_access": fast.flush}
         if not access_wanted(self.log):
             return {}
+        from datetime import timedelta  # what loggers take, and nothing else here
+
         log_access = self.log.access
 
         def access(request: Any, response: Any, environ: dict[str, Any], seconds: float) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
+import time
 from collections.abc import Callable
-from email.utils import formatdate
 
-from cyhorn.grammar import REASONS
+from cyhorn.grammar import REASONS, imf_fixdate
 
 _HTML = (
     "<!DOCTYPE html>\n<html><head><title>{status} {reason}</title></head>\n"
@@ -23,7 +22,8 @@ def _plain(status: int, reason: str) -> str:
 
 
 def _json(status: int, reason: str) -> str:
-    return json.dumps({"status": status, "error": reason}) + "\n"
+    # A reason is one of ours and holds nothing that JSON would escape.
+    return f'{{"status": {status}, "error": "{reason}"}}\n'
 
 
 #: In order of our own preference, for equal weights.
@@ -93,7 +93,7 @@ def error_response(
     fields = [
         f"HTTP/1.1 {status} {reason}",
         *([f"Server: {server_header}"] if server_header else []),
-        f"Date: {formatdate(now, usegmt=True)}",
+        f"Date: {imf_fixdate(time.time() if now is None else now)}",
         "Connection: close",
         f"Content-Type: {media_type}; charset=utf-8",
         f"Content-Length: {len(body)}",

@@ -8,13 +8,14 @@ of its own.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from ipaddress import IPv4Network, IPv6Network
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from ipaddress import IPv4Network, IPv6Network
 
 
-@dataclass(frozen=True)
-class LoopOptions:
+class LoopOptions(NamedTuple):
     """Settings of the request cycle. Times are seconds, sizes bytes; 0 is "off" or "no limit"."""
 
     # Timers. Each has one duration, so that order of insertion is order of expiry.
@@ -50,7 +51,7 @@ class LoopOptions:
     # What is believed of whom. None instead of networks is "everybody".
     forwarded_allow_ips: Sequence[IPv4Network | IPv6Network] | None = ()
     forwarder_headers: Sequence[str] = ("SCRIPT_NAME", "PATH_INFO")
-    secure_scheme_headers: Mapping[str, str] = field(default_factory=dict)
+    secure_scheme_headers: Mapping[str, str] = MappingProxyType({})
     proxy_protocol: str = "off"
     proxy_allow_ips: Sequence[IPv4Network | IPv6Network] | None = ()
 

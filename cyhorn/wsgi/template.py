@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import os
 import socket
-import ssl
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cyhorn import SERVER_SOFTWARE
 from cyhorn.wsgi.file_wrapper import FileWrapper
 from cyhorn.wsgi.input import EMPTY
 
+if TYPE_CHECKING:
+    import ssl
 
-@dataclass(frozen=True)
-class ListenerInfo:
+    from cyhorn.net.tls import TLSChannel
+
+
+class ListenerInfo(NamedTuple):
     """A listening socket as the loop sees it; `ssl_context` is None for plain text."""
 
     sock: socket.socket
@@ -27,6 +29,14 @@ class ListenerInfo:
     def is_unix(self) -> bool:
         """Whether peers have no address but are of this machine."""
         return self.sock.family == socket.AF_UNIX
+
+    def tls_channel(self, suppress_ragged_eofs: bool) -> TLSChannel:
+        """The TLS side of a new connection. Only for a listener that has an `ssl_context`."""
+        # A server of plain text does not load OpenSSL.
+        from cyhorn.net.tls import TLSChannel
+
+        assert self.ssl_context is not None
+        return TLSChannel(self.ssl_context, suppress_ragged_eofs=suppress_ragged_eofs)
 
 
 def environ_template(
