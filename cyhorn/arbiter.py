@@ -626,6 +626,7 @@ class Arbiter:
     def _observe_workers(self) -> None:
         """Read off the heartbeat table who is ready and who is leaving; kill who stayed too long."""
         now = time.monotonic()
+        self.remind_workers()
         for record in self.records():
             record.observe(now, self.cfg.graceful_timeout)
             due = record.kill_due()
@@ -711,6 +712,13 @@ class Arbiter:
         """TERM to a worker: it finishes what it has begun."""
         self.kill_worker(record.pid, signal.SIGTERM)
 
+    def remind_workers(self) -> None:
+        """Ask again those that were asked while booting and did not hear it."""
+        now = time.monotonic()
+        for record in self.records():
+            if record.has_not_heard(now):
+                self.ask_to_leave(record)
+
     def kill_workers(self, sig: int) -> None:
         """Send `sig` to all workers."""
         for pid in list(self.WORKERS):
@@ -720,7 +728,7 @@ class Arbiter:
         """Send `sig` to the worker `pid`. One that is asked to leave has `graceful_timeout` seconds."""
         record = self._records.get(pid)
         if record is not None and sig in (signal.SIGTERM, signal.SIGQUIT, signal.SIGINT):
-            record.asked = True
+            record.asked_at = time.monotonic()
             if record.stop_deadline is None:
                 record.stop_deadline = time.monotonic() + self.cfg.graceful_timeout
         try:

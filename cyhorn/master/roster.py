@@ -17,6 +17,8 @@ from cyhorn.workers.base import Worker
 
 #: How long after ABRT comes KILL, seconds.
 ABORT_GRACE = 1.0
+#: A worker that boots is asked to leave this often, seconds.
+REMINDER = 1.0
 
 
 @dataclass(eq=False)
@@ -30,7 +32,7 @@ class WorkerRecord:
     ready_at: float | None = None
     #: When it is killed at the latest: set when it is asked to leave, or leaves by itself.
     stop_deadline: float | None = None
-    asked: bool = False
+    asked_at: float | None = None
     aborted_at: float | None = None
     killed: bool = False
 
@@ -51,6 +53,19 @@ class WorkerRecord:
     def stays(self) -> bool:
         """Whether it counts among the workers that serve, or will when booted."""
         return self.stop_deadline is None and self.slot.state != STOPPING
+
+    @property
+    def asked(self) -> bool:
+        """Whether it was told to leave."""
+        return self.asked_at is not None
+
+    def has_not_heard(self, now: float) -> bool:
+        """Whether it was asked a while ago and still boots.
+
+        A signal that comes right before the application blocks in a system call is only handled after
+        that. A worker that serves has a descriptor that tells it; one that boots has to be asked again.
+        """
+        return self.asked_at is not None and self.is_booting and now >= self.asked_at + REMINDER
 
     def observe(self, now: float, grace: float) -> None:
         """Note that it became ready, or is leaving by itself and has `grace` seconds for it."""

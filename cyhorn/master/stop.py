@@ -48,6 +48,7 @@ class Stop:
                     break
                 self._be_quick()
             arbiter.reap_workers()
+            arbiter.remind_workers()
         if not arbiter.WORKERS:
             return
         arbiter.log.warning("Killing %d workers that did not stop in time", len(arbiter.WORKERS))

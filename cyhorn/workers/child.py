@@ -105,6 +105,9 @@ def _status(leaving: SystemExit) -> int:
 
 
 def _say_goodbye(arbiter: Any, worker: Worker) -> None:
+    # Nothing is left to be asked for: what is still to be done is not to be cut short.
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_IGN)
     worker.log.info("Worker exiting (pid: %s)", worker.pid)
     try:
         call_hook(worker.cfg, worker.log, "worker_exit", arbiter, worker)
