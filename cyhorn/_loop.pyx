@@ -113,6 +113,7 @@ cdef enum:
     EVENT_COUNT = 512           # descriptors told ready by one epoll_wait
     ACCEPT_BATCH = 16           # connections accepted in one turn before the others are looked at again
     DRAIN_BATCHES = 256         # batches accepted at most when the loop stops: clients may come as fast
+    GATHER_MAX = 65536          # answers of more bytes than this do not wait for those behind them
     PART_COUNT = 512            # parts of one sendmsg
     FAST_CALLS = 64             # calls that must have been fast before answers wait for those behind them
     FAST_CALL = 50000           # nanoseconds of a fast call
@@ -835,6 +836,8 @@ cdef class Loop:
                     self.respond(c, at < n)
                     if c.state == CLOSED:
                         return 0
+                    if self.out.size > GATHER_MAX:
+                        self.flush(c)
                     if c.close_after or c.queue is not None:
                         break
         except HttpError as error:

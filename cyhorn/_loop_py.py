@@ -61,6 +61,8 @@ ACCEPT_BATCH = 16
 DRAIN_BATCHES = 256
 #: Above this many bytes, parts are sent without being joined.
 JOIN_MAX = 16384
+#: Answers to pipelined requests that are more bytes than this do not wait for those behind them.
+GATHER_MAX = 65536
 #: Bytes read and dropped from a lingering connection before it is closed all the same.
 LINGER_MAX = 32 << 20
 #: Seconds that a silent connection may still take to send a request once the loop stops: one that is
@@ -581,6 +583,8 @@ class Loop:
                 if connection.body_complete:
                     connection.pending = data[start:]  # a streamed body is read from here
                     self._respond(connection, start < size)
+                    if self._out.size > GATHER_MAX:
+                        self._flush(connection)
                     data, start, size = connection.pending, 0, len(connection.pending)
                     if connection.close_after or connection.queue:
                         break

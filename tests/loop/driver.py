@@ -35,7 +35,11 @@ _CHUNK_SIZE = re.compile(rb"[0-9a-f]+")
 
 
 class Incomplete(Exception):
-    """The bytes end before the answer does."""
+    """The bytes end before the answer does; it needs at least `size` of them."""
+
+    def __init__(self, data: bytes, size: int = 0) -> None:
+        super().__init__(f"{data[:200]!r} and so on")
+        self.size = size or len(data) + 1
 
 
 class Answer(NamedTuple):
@@ -97,7 +101,7 @@ def read_answer(data: bytes, *, method: str = "GET", ended: bool = False) -> tup
         body = b"".join(chunks)
     elif length is not None:
         if len(rest) < int(length):
-            raise Incomplete(data)
+            raise Incomplete(data, len(data) - len(rest) + int(length))
         body, rest = rest[: int(length)], rest[int(length) :]
     elif not ended:
         raise Incomplete(data)
@@ -403,11 +407,18 @@ class Client:
             try:
                 answer, self.data = read_answer(self.data, method=method, ended=self.ended)
                 return answer
-            except Incomplete:
+            except Incomplete as incomplete:
                 assert not self.ended, f"the answer was cut: {self.data[:400]!r}"
-                assert time.monotonic() < deadline, f"no whole answer in {self.data[:400]!r}"
-                if not self._receive():
-                    self._pump()
+                pieces, missing = [self.data], max(1, incomplete.size - len(self.data))
+                while missing > 0 and not self.ended:
+                    assert time.monotonic() < deadline, f"no whole answer in {self.data[:400]!r}"
+                    self.data = b""
+                    if self._receive():
+                        pieces.append(self.data)
+                        missing -= len(self.data)
+                    else:
+                        self._pump()
+                self.data = b"".join(pieces)
 
     def until_end(self) -> bytes:
         """All bytes until the server closes."""
