@@ -15,12 +15,18 @@ Serve = Callable[..., AbstractContextManager[Backend]]
 
 @pytest.fixture(scope="session")
 def serve(tmp_path_factory: pytest.TempPathFactory) -> Serve:
-    """``serve(side, transport, *arguments)``: a server for a ``with`` block."""
+    """``serve(side, transport, *arguments, application=module)``: a server for a ``with`` block."""
 
-    def started(side: str, transport: str = "tcp", *arguments: str) -> AbstractContextManager[Backend]:
+    def started(
+        side: str,
+        transport: str = "tcp",
+        *arguments: str,
+        application: str = "tests.neighbours.application",
+    ) -> AbstractContextManager[Backend]:
         if side == "compiled" and (stale := stale_modules(build_script())):
             pytest.exit(f"stale build ({', '.join(stale)}): run {BUILD_COMMAND}", returncode=4)
-        return backend(tmp_path_factory.mktemp("c"), side, transport, *arguments)
+        folder = tmp_path_factory.mktemp("c")
+        return backend(folder, side, transport, *arguments, application=application)
 
     return started
 

@@ -20,7 +20,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.integration.harness import PATIENCE, Server, until
+from tests.integration.harness import PATIENCE, Broken, Server, until
 from tests.neighbours.application import content
 
 #: What a server says in a life without incident.
@@ -31,10 +31,10 @@ ORDINARY = re.compile(
 
 
 class Backend(Server):
-    """One worker around `tests.neighbours.application`, listening on TCP or a unix socket."""
+    """One worker around the `app` of a module, listening on TCP or a unix socket."""
 
-    def __init__(self, folder: Path, side: str, transport: str = "tcp", *arguments: str) -> None:
-        (folder / "app.py").write_text("from tests.neighbours.application import app\n")
+    def __init__(self, folder: Path, side: str, transport: str, *arguments: str, application: str) -> None:
+        (folder / "app.py").write_text(f"from {application} import app\n")
         self.unix = transport == "unix"
         bind = f"unix:{folder}/s" if self.unix else "127.0.0.1:0"
         self._provoked: list[str] = []
@@ -54,6 +54,13 @@ class Backend(Server):
     def worker(self) -> int:
         (pid,) = self.workers()
         return pid
+
+    def answering(self, count: int) -> bool:
+        """Whether there are `count` workers and one answers: where there is one, it is loaded."""
+        try:
+            return len(self.workers()) == count and bool(self.get("/"))
+        except (Broken, OSError):
+            return False
 
     def open_files(self) -> list[str]:
         """What the worker holds besides connections, and one "socket" for each of these."""
@@ -92,9 +99,11 @@ class Backend(Server):
 
 
 @contextmanager
-def backend(folder: Path, side: str, transport: str = "tcp", *arguments: str) -> Iterator[Backend]:
+def backend(
+    folder: Path, side: str, transport: str, *arguments: str, application: str
+) -> Iterator[Backend]:
     """A server that runs for the block, and has to leave it clean."""
-    server = Backend(folder, side, transport, *arguments)
+    server = Backend(folder, side, transport, *arguments, application=application)
     try:
         server.ready()
         server.settle()
