@@ -12,7 +12,7 @@ PY     := $(VENV)/bin/python
 SOURCE := setup.py cyhorn tests examples perf fuzz docs
 
 .DEFAULT_GOAL := help
-.PHONY: help venv build serve test browser lint format annotate perf compare icount syscalls regression fuzz docs clean
+.PHONY: help venv build serve test neighbours browser lint format annotate perf compare icount syscalls regression fuzz docs clean
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "make %-11s %s\n", $$1, $$2}'
@@ -33,8 +33,11 @@ serve: build ## serve examples/flask on BIND (127.0.0.1:8000)
 test: build ## run all tests, compiled and pure
 	$(PY) -m pytest $(ARGS)
 
-browser: build ## drive the Django example in headless Chromium (needs chromium)
-	$(PY) -m pytest -m browser tests/examples $(ARGS)
+neighbours: build ## run behind nginx and HAProxy, and before real clients (those that are there)
+	$(PY) -m pytest tests/neighbours $(ARGS)
+
+browser: build ## the tests in headless Chromium (needs chromium)
+	$(PY) -m pytest -m browser tests/examples tests/neighbours $(ARGS)
 
 lint: $(VENV)/.installed ## ruff, mypy --strict, cython-lint
 	$(VENV)/bin/ruff check $(wildcard $(SOURCE))
