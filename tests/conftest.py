@@ -67,6 +67,9 @@ def sides(config: pytest.Config) -> tuple[str, ...]:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--impl", choices=(*SIDES, "both"), default="both", help="the side(s) to test")
+    parser.addoption(
+        "--thorough", action="store_true", help="deliver the cases of tests/data/wire in every way there is"
+    )
 
 
 def pytest_report_header(config: pytest.Config) -> str:

@@ -296,6 +296,7 @@ def on_loop(case: Case, loops: Loops, *, thorough: bool = False) -> int:
         for plan in batch:
             if case.over == "tcp":
                 sock = socket.create_connection(served.address)
+                served.turn(0)
             else:
                 sock, theirs = socket.socketpair()
                 served.loop.adopt(theirs)

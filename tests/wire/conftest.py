@@ -1,0 +1,40 @@
+"""Loops and servers for the corpus, each made once and kept for the session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.wire.case import corpus
+from tests.wire.deliver import Loops
+from tests.wire.servers import Servers
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "case" in metafunc.fixturenames:
+        cases = corpus()
+        metafunc.parametrize("case", cases, ids=[case.name for case in cases])
+
+
+@pytest.fixture(scope="session")
+def thorough(pytestconfig: pytest.Config) -> bool:
+    """Whether every delivery is asked for."""
+    return bool(pytestconfig.getoption("--thorough"))
+
+
+@pytest.fixture(scope="session")
+def loops(impl: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loops]:
+    """The loops of the side under test."""
+    made = Loops(impl, tmp_path_factory.mktemp("loops"))
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def servers(impl: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    """The running servers of the side under test."""
+    made = Servers(impl.name, tmp_path_factory.mktemp("servers"))
+    yield made
+    made.close()
