@@ -10,7 +10,6 @@ it only when all of it is good; otherwise the object is as it was before.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 import sys
@@ -24,6 +23,8 @@ from cyhorn.config.validators import working_directory
 from cyhorn.errors import EXIT_CONFIG, EXIT_OK, ConfigError, CyhornError
 
 if TYPE_CHECKING:
+    import argparse
+
     from cyhorn.arbiter import Arbiter
 
 
@@ -230,10 +231,9 @@ class Application(BaseApplication):
         for name, value in (own or {}).items():
             self.cfg.set(name.lower(), value)
 
-        environment_parser = self.cfg.parser()
         variable = self.cfg.arguments_variable()
-        environment_parser.source = variable or ""  # type: ignore[attr-defined]
-        environment_options = environment_parser.parse_args(self.cfg.get_cmd_args_from_env())
+        parser.source = variable or ""  # type: ignore[attr-defined]
+        environment_options = parser.parse_args(self.cfg.get_cmd_args_from_env())
 
         switches = (options.gunicorn_compat, environment_options.gunicorn_compat, self.cfg.gunicorn_compat)
         if next(value for value in switches if value is not None):

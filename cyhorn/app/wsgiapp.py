@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cyhorn.app.base import Application, fail
 from cyhorn.config.config import COMMAND_LINE
 from cyhorn.errors import AppImportError
 from cyhorn.wsgi.load import load_application
+
+if TYPE_CHECKING:
+    import argparse
 
 USAGE = "%(prog)s [OPTIONS] [APP_MODULE]"
 

@@ -8,13 +8,12 @@ the closest one (exit status 2).
 from __future__ import annotations
 
 import argparse
-import difflib
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from cyhorn import __version__
 from cyhorn.config.row import Row
-from cyhorn.config.settings import SECTIONS, SETTINGS
+from cyhorn.config.settings import SECTIONS, SETTINGS, nearest
 from cyhorn.errors import EXIT_USAGE
 
 
@@ -50,7 +49,7 @@ class Parser(argparse.ArgumentParser):
         options, rest = self.parse_known_args(args, namespace)
         if rest:
             flag = next((text for text in rest if text.startswith("-")), rest[0]).split("=", 1)[0]
-            near = difflib.get_close_matches(flag, self._option_string_actions, n=1, cutoff=0.5)
+            near = nearest(flag, self._option_string_actions, cutoff=0.5)
             hint = f"; did you mean {near[0]}?" if near else f" (see {self.prog} --help)"
             self.error(f"unknown flag {flag}{hint}")
         return options

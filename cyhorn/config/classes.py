@@ -7,15 +7,14 @@ the same with ``loggers``). Modules are imported only when a class is asked for.
 
 from __future__ import annotations
 
-import difflib
 import importlib
-import importlib.util
-import inspect
-from dataclasses import dataclass
-from importlib import metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from cyhorn.config.settings import nearest
 from cyhorn.errors import ConfigError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 LOGGER = "cyhorn.log.logger.Logger"
 STATSD = "cyhorn.log.statsd.Statsd"
@@ -45,8 +44,7 @@ REFUSED = {
 PROMISED = ("gthread", "gevent", "gevent_wsgi", "gevent_pywsgi")
 
 
-@dataclass(frozen=True)
-class ClassFamily:
+class ClassFamily(NamedTuple):
     """What is looked for: a setting, the default, and the groups of entry points."""
 
     setting: str
@@ -61,7 +59,7 @@ class ClassFamily:
         table: dict[str, str] = importlib.import_module("cyhorn.workers").SUPPORTED_WORKERS
         return table
 
-    def resolve(self, name: str) -> str | metadata.EntryPoint:
+    def resolve(self, name: str) -> str | EntryPoint:
         """The dotted path or entry point that `name` stands for. Imports no class. Raises ConfigError."""
         name = name.lstrip("#")
         if name.startswith("egg:"):
@@ -75,19 +73,20 @@ class ClassFamily:
         aliases = self.aliases()
         if name in REFUSED and self.setting == "worker_class":
             raise ConfigError(f"{self.setting} = {name!r} is not served: {REFUSED[name]}")
-        ready = {alias: path for alias, path in aliases.items() if alias not in PROMISED or _exists(path)}
-        if name in ready:
-            return ready[name]
-        for group in self.groups:
-            for found in metadata.entry_points(group=group, name=name):
+        path = aliases.get(name)
+        if path is not None and (name not in PROMISED or _exists(path)):
+            return path
+        for found in self._entries():
+            if found.name == name:
                 return found
         if self.setting == "worker_class" and name in PROMISED:
             raise ConfigError(
                 f"{self.setting} = {name!r} is not available in this version of cyhorn yet;"
                 " use sync with threads = 1"
             )
-        known = [*ready, *self._entry_names()]
-        near = difflib.get_close_matches(name, known, n=1)
+        known = [alias for alias, path in aliases.items() if alias not in PROMISED or _exists(path)]
+        known += [found.name for found in self._entries()]
+        near = nearest(name, known)
         raise ConfigError(
             f"{self.setting} = {name!r} is unknown: use {', '.join(dict.fromkeys(known))} or a dotted path"
             + (f"; did you mean {near[0]}?" if near else "")
@@ -95,10 +94,10 @@ class ClassFamily:
 
     def load(self, name: Any) -> Any:
         """The class that `name` stands for. Raises ConfigError."""
-        if inspect.isclass(name):
+        if isinstance(name, type):
             return name
         found = self.resolve(name)
-        if isinstance(found, metadata.EntryPoint):
+        if not isinstance(found, str):
             try:
                 return found.load()
             except Exception as cause:
@@ -113,14 +112,17 @@ class ClassFamily:
                 f"{self.setting} = {name!r}: module {module_name!r} does not import: {cause!r}"
             ) from cause
         if not hasattr(module, attribute):
-            near = difflib.get_close_matches(attribute, dir(module), n=1)
+            near = nearest(attribute, dir(module))
             raise ConfigError(
                 f"{self.setting} = {name!r}: module {module_name!r} has no {attribute!r}"
                 + (f"; did you mean {near[0]}?" if near else "")
             )
         return getattr(module, attribute)
 
-    def _of_distribution(self, name: str, distribution: str, entry: str) -> metadata.EntryPoint:
+    def _of_distribution(self, name: str, distribution: str, entry: str) -> EntryPoint:
+        # The modules behind it take longer to load than the rest of a start.
+        from importlib import metadata
+
         try:
             entries = metadata.distribution(distribution).entry_points
         except metadata.PackageNotFoundError:
@@ -133,14 +135,19 @@ class ClassFamily:
             f" in {' or '.join(self.groups)}"
         )
 
-    def _entry_names(self) -> list[str]:
-        return [found.name for group in self.groups for found in metadata.entry_points(group=group)]
+    def _entries(self) -> list[EntryPoint]:
+        """The entry points of all groups. Those of the first group come first."""
+        from importlib import metadata  # as above
+
+        return [found for group in self.groups for found in metadata.entry_points(group=group)]
 
 
 def _exists(path: str) -> bool:
     """Whether the module of a dotted path is there; nothing but its packages is imported."""
+    from importlib.util import find_spec
+
     try:
-        return importlib.util.find_spec(path.rpartition(".")[0]) is not None
+        return find_spec(path.rpartition(".")[0]) is not None
     except ImportError:
         return False
 

@@ -9,12 +9,10 @@ classes and logger classes written for Gunicorn read.
 from __future__ import annotations
 
 import contextlib
-import glob
 import ipaddress
 import os
 import re
 import reprlib
-import shlex
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -198,11 +196,15 @@ class Config:
     def warnings(self) -> list[str]:
         """Lines for the log at start: what was asked for and is not served, or looks wrong."""
         lines = [*self._warnings, *self._said("pending")]
-        lines += [
-            f"reload_extra_files: {entry!r} matches no file now"
-            for entry in self.reload_extra_files
-            if is_pattern(entry) and not glob.glob(entry, recursive=True)
-        ]
+        patterns = [entry for entry in self.reload_extra_files if is_pattern(entry)]
+        if patterns:
+            from glob import glob
+
+            lines += [
+                f"reload_extra_files: {entry!r} matches no file now"
+                for entry in patterns
+                if not glob(entry, recursive=True)
+            ]
         return lines
 
     def notices(self) -> list[str]:
@@ -278,6 +280,8 @@ class Config:
         variable = self.arguments_variable()
         if variable is None:
             return []
+        import shlex
+
         try:
             return shlex.split(self.env_orig[variable])
         except ValueError as cause:

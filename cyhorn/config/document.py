@@ -10,10 +10,9 @@ from pathlib import Path
 
 from cyhorn.config.config import ARGUMENT_VARIABLES
 from cyhorn.config.environment import RESERVED
-from cyhorn.config.load import DEFAULT_FILES
+from cyhorn.config.load import DEFAULT_FILES, PYPROJECT
 from cyhorn.config.row import Row
 from cyhorn.config.settings import SECTIONS, SETTINGS
-from cyhorn.config.toml_file import PYPROJECT
 
 _files = [f"`{name}`" + " with a table `[tool.cyhorn]`" * (name == PYPROJECT) for name in DEFAULT_FILES]
 _reserved = ", ".join(f"`{name}`" for name in sorted(RESERVED))

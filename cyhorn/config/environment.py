@@ -10,7 +10,6 @@ Kubernetes makes for a service called cyhorn.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import os
 import re
 import sys
@@ -18,7 +17,7 @@ from collections.abc import Iterator, Mapping
 
 from cyhorn.config.config import ARGUMENT_VARIABLES, VARIABLE, Config
 from cyhorn.config.row import Row
-from cyhorn.config.settings import SETTINGS
+from cyhorn.config.settings import SETTINGS, nearest
 
 PREFIX = "CYHORN_"
 
@@ -54,7 +53,7 @@ def apply_environment(cfg: Config, environ: Mapping[str, str]) -> None:
         for name in HOOKS:
             _apply(cfg, SETTINGS[name], environ)
     for name in unknown_variables(environ):
-        near = difflib.get_close_matches(name, [row.variable for row in SETTINGS.values()], n=1)
+        near = nearest(name, [row.variable for row in SETTINGS.values()])
         hint = f"; did you mean {near[0]}?" if near else ""
         cfg.warn(f"{VARIABLE} {name} is no setting of cyhorn{hint}")
 

@@ -8,16 +8,14 @@ for the manual.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 
 class Refused(ValueError):
     """A value is not allowed; the text says why, where `Kind.allowed` alone would not."""
 
 
-@dataclass(frozen=True)
-class Kind:
+class Kind(NamedTuple):
     """A type of value.
 
     `allowed` completes the sentence "use …". `convert` returns the value as the
@@ -42,8 +40,7 @@ class Kind:
         return (self.read_variable or self.read)(text)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Row:
+class Row(NamedTuple):
     """One setting.
 
     ``scope`` is W (every worker), P (workers with threads or many connections),

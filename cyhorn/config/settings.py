@@ -5,7 +5,7 @@ All else is derived from it: the command line, config files, the manual's page.
 
 from __future__ import annotations
 
-import difflib
+from collections.abc import Iterable
 
 from cyhorn.config import rows_foreign, rows_hooks, rows_http, rows_log, rows_server
 from cyhorn.config.row import Row
@@ -39,9 +39,16 @@ SETTINGS: dict[str, Row] = {
 }
 
 
+def nearest(word: str, known: Iterable[str], count: int = 1, cutoff: float = 0.6) -> list[str]:
+    """Those of `known` that `word` was probably meant to be, best first."""
+    import difflib  # nothing is misspelled in a usual start
+
+    return difflib.get_close_matches(word, list(known), n=count, cutoff=cutoff)
+
+
 def closest(name: str, count: int = 3) -> list[str]:
     """The names of settings that `name` was probably meant to be, best first."""
-    return difflib.get_close_matches(name.lower(), SETTINGS, n=count, cutoff=0.6)
+    return nearest(name.lower(), SETTINGS, count)
 
 
 def did_you_mean(names: list[str]) -> str:

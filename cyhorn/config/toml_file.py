@@ -10,11 +10,11 @@ from __future__ import annotations
 import os
 import re
 import sys
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from cyhorn.config.config import Config
 from cyhorn.config.environment import HOOKS, importable
+from cyhorn.config.load import PYPROJECT
 from cyhorn.config.settings import SETTINGS, closest, did_you_mean
 from cyhorn.errors import ConfigError
 
@@ -23,12 +23,10 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-PYPROJECT = "pyproject.toml"
 TABLE = ("tool", "cyhorn")
 
 
-@dataclass
-class TomlFile:
+class TomlFile(NamedTuple):
     """A TOML file that was read: the names and values of its table, and their lines."""
 
     shown: str

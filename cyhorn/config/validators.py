@@ -4,21 +4,19 @@ A conversion takes what a config file, the embedding application or the command
 line gave (text, in the last case) and returns what the server uses. It raises
 TypeError, ValueError or `Refused`; `cyhorn.config.config` adds the setting's
 name, the value and where it came from. Nothing here reads the environment.
+
+What only some settings need, and only when they are set, is imported where it is used:
+a start goes through all of this.
 """
 
 from __future__ import annotations
 
-import grp
 import importlib
-import inspect
 import ipaddress
-import json
-import math
 import os
-import pwd
 import re
-import shlex
 from collections.abc import Callable, Iterable, Mapping
+from types import FunctionType, MethodType
 from typing import Any
 
 from cyhorn.config.row import Kind, Refused
@@ -65,7 +63,7 @@ def seconds(value: Any) -> int | float:
         value = float(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(value)
-    if not math.isfinite(value) or value < 0:
+    if not 0 <= value < float("inf"):
         raise ValueError(value)
     return int(value) if value == int(value) else value
 
@@ -244,6 +242,8 @@ def switch_text(text: str) -> Any:
 
 def words_of_shell(text: str) -> list[str]:
     """A list's variable: words as in a shell, quoted where they hold spaces."""
+    import shlex
+
     try:
         return shlex.split(text)
     except ValueError as cause:
@@ -252,6 +252,8 @@ def words_of_shell(text: str) -> list[str]:
 
 def json_text(text: str) -> Any:
     """A map's variable: a JSON object."""
+    import json
+
     try:
         return json.loads(text)
     except ValueError as cause:
@@ -305,6 +307,8 @@ def user(value: Any) -> int:
         return os.geteuid()
     if isinstance(value, int) or value.strip().isdigit():
         return pos_int(int(value))
+    import pwd
+
     try:
         return pwd.getpwnam(value.strip()).pw_uid
     except KeyError:
@@ -317,6 +321,8 @@ def group(value: Any) -> int:
         return os.getegid()
     if isinstance(value, int) or value.strip().isdigit():
         return pos_int(int(value))
+    import grp
+
     try:
         return grp.getgrnam(value.strip()).gr_gid
     except KeyError:
@@ -347,16 +353,18 @@ def statsd_address(value: Any) -> Any:
 
 def a_class(value: Any) -> Any:
     """A class, the name of one, or a function that returns either."""
-    if inspect.isfunction(value) or inspect.ismethod(value):
+    if isinstance(value, FunctionType | MethodType):
         try:
             value = value()
         except Exception as cause:
             raise Refused(f"the function raised {cause!r}") from cause
-    return value if inspect.isclass(value) else string(value)
+    return value if isinstance(value, type) else string(value)
 
 
 def takes(function: Callable[..., Any], count: int) -> bool:
     """Whether `function` can be called with `count` positional arguments."""
+    import inspect
+
     try:
         inspect.signature(function).bind(*range(count))
     except TypeError:
