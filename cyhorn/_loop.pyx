@@ -696,9 +696,16 @@ cdef class Loop:
     cdef int finish(self, Connection c) except -1:
         """All is sent: close, after a linger where the client may still be sending (9112 9.6)."""
         if c.tls is not None:
-            c.tls.shutdown()
-            output = c.tls.pending_output()
-            send(c.fd, PyBytes_AS_STRING(output), PyBytes_GET_SIZE(output), MSG_NOSIGNAL)
+            tls = c.tls
+            c.tls = None
+            tls.shutdown()
+            try:
+                self.send_bytes(c, tls.pending_output())
+            except ClientDisconnected:
+                return self.drop(c)
+            if c.queue is not None:  # close_notify waits for the client, too
+                self.enter(c, SENDING)
+                return self.watch(c, EPOLLOUT)
         if c.linger == 0 or self.timers[c.linger].duration == 0 or shutdown(c.fd, SHUT_WR) < 0:
             return self.drop(c)
         self.forget_pending(c)
@@ -1001,8 +1008,9 @@ cdef class Loop:
         keep_alive = c.wants_keep_alive and self.has_keep_alive and not self.stopping
         if not self.buffer_request_body and (c.decoder is not None or c.remaining):
             keep_alive = False  # the application may leave some of it unread
-        if Py_REFCNT(<PyObject *>self.start_response) > 1 or Py_REFCNT(<PyObject *>self.write) > 1:
-            self.renew_writer()  # the application kept them, and must not reach the next response
+        if (Py_REFCNT(<PyObject *>self.start_response) > 1 or Py_REFCNT(<PyObject *>self.write) > 1
+                or Py_REFCNT(<PyObject *>self.writer) > 3):  # ours, and that of each of the two
+            self.renew_writer()  # the application or a hook kept one: it must not reach the next response
         writer = self.writer
         writer.set_time(clock_ns(CLOCK_REALTIME_COARSE) // SECOND)
         writer.start(c.head_only, c.http_1_1, keep_alive)

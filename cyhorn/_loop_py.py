@@ -470,10 +470,19 @@ class Loop:
 
     def _finish(self, connection: Connection) -> None:
         """All is sent: close, after a linger where the client may still be sending (9112 9.6)."""
+        tls, connection.tls = connection.tls, None
+        if tls is not None:
+            tls.shutdown()
+            try:
+                self._send(connection, tls.pending_output())
+            except ClientDisconnected:
+                self._close(connection)
+                return
+            if connection.queue:  # close_notify waits for the client, too
+                self._enter(connection, SENDING)
+                self._watch(connection, WRITE)
+                return
         try:
-            if connection.tls is not None:
-                connection.tls.shutdown()
-                connection.sock.send(connection.tls.pending_output())
             if connection.linger is not None and connection.linger.duration:
                 connection.sock.shutdown(socket.SHUT_WR)
             else:
