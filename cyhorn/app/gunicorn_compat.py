@@ -218,6 +218,17 @@ class StandIn(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             vars(module).update(EXTRA[module.__name__]())
 
 
+def names_of(module: str) -> set[str]:
+    """What can be imported from a module of `MODULES`: its names and submodules."""
+    stand_in = ModuleType(module)
+    try:
+        StandIn().exec_module(stand_in)
+    except ModuleNotFoundError:
+        return set()
+    inner = {name.removeprefix(f"{module}.") for name in MODULES if name.startswith(f"{module}.")}
+    return set(vars(stand_in)) | {name for name in inner if "." not in name}
+
+
 def install() -> str | None:
     """Let gunicorn be imported from cyhorn. Returns in words why that does nothing, or None."""
     if any(isinstance(finder, StandIn) for finder in sys.meta_path):

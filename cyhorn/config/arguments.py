@@ -16,6 +16,11 @@ from cyhorn.config.row import Row
 from cyhorn.config.settings import SECTIONS, SETTINGS, nearest
 from cyhorn.errors import EXIT_USAGE
 
+#: The program that has commands beside serving.
+PROG = "cyhorn"
+#: The shells that `cyhorn.config.completion` writes for.
+SHELLS = ("bash", "zsh", "fish")
+
 
 def version_text() -> str:
     """The version, which implementation runs, and why."""
@@ -33,6 +38,45 @@ class _Version(argparse.Action):
         option_string: str | None = None,
     ) -> NoReturn:
         print(f"{parser.prog} ({version_text()})")
+        parser.exit()
+
+
+class _Help(argparse.Action):
+    """``--help``, ``--help SETTING`` and ``--help all``."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> NoReturn:
+        from cyhorn.config import help
+
+        if values == "all":
+            parser.print_help()
+        elif values is None or ":" in str(values):  # --help MODULE:APP
+            text = help.short_page(parser.format_usage(), parser.prog, commands=parser.prog == PROG)
+            print(text, end="")
+        else:
+            row = help.find(str(values))
+            if row is None:
+                parser.error(help.unknown(str(values)))
+            print(help.setting_page(row), end="")
+        parser.exit()
+
+
+class _Completion(argparse.Action):
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> NoReturn:
+        from cyhorn.config import completion
+
+        print(completion.script(str(values)), end="")
         parser.exit()
 
 
@@ -57,7 +101,16 @@ class Parser(argparse.ArgumentParser):
 
 def build_parser(usage: str | None, prog: str | None) -> Parser:
     """The parser of all flags. An option's destination is its setting's name; None is "not given"."""
-    parser = Parser(usage=usage, prog=prog)
+    parser = Parser(usage=usage, prog=prog, add_help=False)
+    parser.add_argument(
+        "-h",
+        "--help",
+        action=_Help,
+        nargs="?",
+        metavar="SETTING",
+        default=argparse.SUPPRESS,
+        help="show the usual settings, all about one, or with 'all' every flag, and exit",
+    )
     parser.add_argument(
         "-v",
         "--version",
@@ -65,6 +118,14 @@ def build_parser(usage: str | None, prog: str | None) -> Parser:
         nargs=0,
         default=argparse.SUPPRESS,
         help="show the version and the implementation, and exit",
+    )
+    parser.add_argument(
+        "--completion",
+        action=_Completion,
+        choices=SHELLS,
+        metavar="SHELL",
+        default=argparse.SUPPRESS,
+        help="print completion for bash, zsh or fish, and exit",
     )
     parser.add_argument("args", nargs="*", help=argparse.SUPPRESS)
     for section in SECTIONS:

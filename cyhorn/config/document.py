@@ -89,7 +89,7 @@ def entry(row: Row) -> str:
     if row.pending or row.note:
         facts.append(f"- **At start:** when it is used, the log says: {row.pending or row.note}.")
     if row.differs:
-        facts.append(f"- **Gunicorn:** {row.differs}")
+        facts.append(f"- **Differs from Gunicorn:** {row.differs}")
     mark = MARKS.get(row.scope, "")
     return f"### `{row.name}`{mark}\n\n{row.meaning}\n\n" + "\n".join(facts) + "\n"
 

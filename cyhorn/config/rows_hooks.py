@@ -8,13 +8,18 @@ from cyhorn.config.row import Kind, Row
 HOOKS = "Server Hooks"
 
 
-def _hook(name: str, kind: Kind, meaning: str) -> Row:
-    return Row(name=name, section=HOOKS, kind=kind, meaning=meaning)
+def _hook(name: str, kind: Kind, meaning: str, differs: str = "") -> Row:
+    return Row(name=name, section=HOOKS, kind=kind, meaning=meaning, differs=differs)
 
 
 ROWS = (
     _hook("on_starting", v.hook("server"), "Called in the master before it opens sockets."),
-    _hook("on_reload", v.hook("server"), "Called in the master during a reload, before workers are forked."),
+    _hook(
+        "on_reload",
+        v.hook("server"),
+        "Called in the master during a reload, before workers are forked.",
+        "called only when the new configuration is good, and while the old workers serve",
+    ),
     _hook("when_ready", v.hook("server"), "Called in the master when it listens, before the first fork."),
     _hook("pre_fork", v.hook("server", "worker"), "Called in the master before a worker is forked."),
     _hook("post_fork", v.hook("server", "worker"), "Called in a worker right after the fork."),
@@ -40,5 +45,6 @@ ROWS = (
         "ssl_context",
         v.hook("config", "default_ssl_context_factory"),
         "Returns the ssl.SSLContext for TLS. The factory makes the one that cyhorn would use.",
+        "called once in each worker, not for each connection",
     ),
 )

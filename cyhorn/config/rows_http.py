@@ -21,6 +21,10 @@ ROWS = (
             "The longest request line. The value given is the value used; 0 is no limit but that of the whole"
             " head, 1 MiB."
         ),
+        differs=(
+            "the default is 8190, not 4094; a greater value is used as given, and 0 means the limit of"
+            " the whole head"
+        ),
     ),
     Row(
         name="limit_request_fields",
@@ -30,6 +34,7 @@ ROWS = (
         metavar="INT",
         default=100,
         meaning="The most header fields in a request. 0 is no limit but that of the whole head.",
+        differs="0 means the limit of the whole head; in Gunicorn 32768",
     ),
     Row(
         name="limit_request_field_size",
@@ -40,6 +45,7 @@ ROWS = (
         metavar="BYTES",
         default=8190,
         meaning="The longest header field. 0 is no limit but that of the whole head, 1 MiB.",
+        differs="0 means the limit of the whole head; in Gunicorn 8190",
     ),
     Row(
         name="limit_request_body",
@@ -67,6 +73,7 @@ ROWS = (
             "How many seconds an idle connection is kept open for the next request. 0 closes it after each"
             " response."
         ),
+        differs="the default is 75, not 2, and it counts for sync workers too",
     ),
     Row(
         name="client_header_timeout",
@@ -156,6 +163,7 @@ ROWS = (
         meaning=(
             "The directory for temporary files of request and response bodies. Not set means the system's."
         ),
+        differs="it is used: Gunicorn declares it and does nothing",
     ),
     Row(
         name="server_header",
@@ -252,6 +260,7 @@ ROWS = (
             "Gunicorn's choice of parser. In cyhorn the environment variable CYHORN_IMPL chooses for the"
             " whole process."
         ),
+        differs="it has no use: the environment variable CYHORN_IMPL chooses for the whole server",
     ),
     # -- trusted peers
     Row(
@@ -290,6 +299,7 @@ ROWS = (
             "Read HAProxy's PROXY protocol at the start of a connection: off, v1, v2 or auto, which the bare"
             " flag means too."
         ),
+        differs="a malformed header of version 2 is answered 400, not 500",
     ),
     Row(
         name="proxy_allow_ips",
@@ -357,6 +367,7 @@ ROWS = (
         action="store_true",
         default=True,
         meaning="Take the end of a TLS connection without a closing message as its end, not as an error.",
+        differs="--no-suppress-ragged-eofs turns it off, which no flag of Gunicorn does",
     ),
     Row(
         name="do_handshake_on_connect",
@@ -370,6 +381,7 @@ ROWS = (
             "Gunicorn's choice of when to shake hands. cyhorn does so as bytes arrive, which blocks nobody,"
             " so that the value changes nothing."
         ),
+        differs="it has no use: handshakes block nobody",
     ),
     Row(
         name="ciphers",

@@ -90,6 +90,7 @@ ROWS = (
             "The class that writes logs: a dotted path, a class, or an entry point of the group"
             " cyhorn.loggers or gunicorn.loggers."
         ),
+        differs="the default is cyhorn's; gunicorn.glogging.Logger means the same",
     ),
     Row(
         name="logconfig",
@@ -98,6 +99,10 @@ ROWS = (
         flags=("--log-config",),
         metavar="FILE",
         meaning="An ini file for logging.config.fileConfig.",
+        differs=(
+            "the loggers are cyhorn.error and cyhorn.access; what a file says of gunicorn.error and"
+            " gunicorn.access counts for them"
+        ),
     ),
     Row(
         name="logconfig_dict",
@@ -105,6 +110,10 @@ ROWS = (
         kind=v.DICT,
         default={},
         meaning="A dict for logging.config.dictConfig. It wins over logconfig_json and logconfig.",
+        differs=(
+            "the loggers are cyhorn.error and cyhorn.access; what a file says of gunicorn.error and"
+            " gunicorn.access counts for them"
+        ),
     ),
     Row(
         name="logconfig_json",
@@ -113,6 +122,10 @@ ROWS = (
         flags=("--log-config-json",),
         metavar="FILE",
         meaning="A JSON file with a dict for logging.config.dictConfig. It wins over logconfig.",
+        differs=(
+            "the loggers are cyhorn.error and cyhorn.access; what a file says of gunicorn.error and"
+            " gunicorn.access counts for them"
+        ),
     ),
     Row(
         name="syslog_addr",
@@ -146,6 +159,7 @@ ROWS = (
             "What stands between cyhorn and the log's name in the program name that syslog sees. Not set"
             " means the process name."
         ),
+        differs="the program name begins with cyhorn, not gunicorn",
     ),
     Row(
         name="syslog_facility",
@@ -172,6 +186,10 @@ ROWS = (
         flags=("--statsd-host",),
         metavar="ADDRESS",
         meaning="The statsd server that gets metrics: HOST, HOST:PORT or unix://PATH.",
+        differs=(
+            "metrics begin with cyhorn, not gunicorn; statsd_metric_namespace = gunicorn brings the old"
+            " names back"
+        ),
     ),
     Row(
         name="dogstatsd_tags",
@@ -212,5 +230,6 @@ ROWS = (
         action="store_true",
         default=False,
         meaning="Send how many connections wait in the kernel as a metric (Linux, TCP).",
+        differs="the metric is cyhorn.backlog",
     ),
 )

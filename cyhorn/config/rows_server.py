@@ -25,6 +25,7 @@ ROWS = (
             " ./pyproject.toml and ./gunicorn.conf.py is read that exists. A config file cannot name another"
             " one."
         ),
+        differs="Gunicorn looks for ./gunicorn.conf.py only, and reads no TOML",
     ),
     Row(
         name="wsgi_app",
@@ -85,6 +86,7 @@ ROWS = (
         action="store_true",
         default=False,
         meaning="Set SO_REUSEPORT on the listening sockets.",
+        differs="USR2 works with it",
     ),
     # -- worker processes
     Row(
@@ -107,6 +109,11 @@ ROWS = (
         meaning=(
             "The kind of worker: a short name, a dotted path, egg:DIST#NAME, an entry point of the group"
             " cyhorn.workers or gunicorn.workers, a class, or a function that returns one."
+        ),
+        differs=(
+            "Gunicorn's sync serves one connection at a time; this one holds many, with"
+            " keep-alive and pipelining, and one request at a time. eventlet, tornado and asgi are not"
+            " served"
         ),
     ),
     Row(
@@ -137,6 +144,7 @@ ROWS = (
         metavar="INT",
         default=0,
         meaning="Replace a worker after this many requests. 0 is never.",
+        differs="the replacement boots when the worker begins to stop, not when it is gone",
     ),
     Row(
         name="max_requests_jitter",
@@ -161,6 +169,7 @@ ROWS = (
             "A worker that shows no sign of life for this many seconds is aborted, then killed, and replaced."
             " 0 is never."
         ),
+        differs="waiting for a client does not count here, as clients do not hold workers",
     ),
     Row(
         name="graceful_timeout",
@@ -215,6 +224,7 @@ ROWS = (
         action="store_true",
         default=False,
         meaning="Restart workers when their code changes. For development.",
+        differs="an application that does not load is waited for, and its traceback served",
     ),
     Row(
         name="reload_engine",
@@ -224,6 +234,7 @@ ROWS = (
         metavar="ENGINE",
         default="auto",
         meaning="How reload notices changes: auto, poll or inotify.",
+        differs="inotify needs no package, and watches the files in use, not their directories",
     ),
     Row(
         name="reload_extra_files",
@@ -252,6 +263,10 @@ ROWS = (
         action="store_true",
         default=False,
         meaning="Check the settings, load the application, and exit: 0 when all is well, 1 otherwise.",
+        differs=(
+            "Gunicorn loads the application; here addresses, certificates, users, classes, log files and"
+            " all values are checked too, and all problems told at once"
+        ),
     ),
     Row(
         name="print_config",
@@ -261,6 +276,7 @@ ROWS = (
         action="store_true",
         default=False,
         meaning="Print every setting's value and where it came from, then do what check_config does.",
+        differs="each value is shown with where it came from",
     ),
     # -- mechanics
     Row(
@@ -271,6 +287,7 @@ ROWS = (
         action="store_true",
         default=False,
         meaning="Load the application in the master, before workers are forked.",
+        differs="a reload loads the application anew, after a trial in a child; Gunicorn keeps the old one",
     ),
     Row(
         name="sendfile",
@@ -282,6 +299,7 @@ ROWS = (
         read_env=lambda text: text.strip().lower() in ("y", "1", "yes", "true"),
         default_text="on",
         meaning="Send files by sendfile(2). Not set means on; SENDFILE=0 in the environment turns it off.",
+        differs="True turns it on; in Gunicorn any value turns it off",
     ),
     Row(
         name="chdir",
@@ -331,6 +349,7 @@ ROWS = (
             "Gunicorn's directory for heartbeat files. cyhorn's heartbeats are in shared memory and need no"
             " file, so that no disk can delay them; the value changes nothing."
         ),
+        differs="it has no use: heartbeats are in shared memory",
     ),
     Row(
         name="user",
@@ -408,6 +427,7 @@ ROWS = (
         flags=("-n", "--name"),
         metavar="NAME",
         meaning="The name of the processes in ps and top. Not set means default_proc_name.",
+        differs="process titles begin with cyhorn:",
     ),
     Row(
         name="default_proc_name",
@@ -415,6 +435,7 @@ ROWS = (
         kind=v.STRING,
         default="cyhorn",
         meaning="What proc_name is when it is not set. The server puts the application's name here.",
+        differs="the default is cyhorn",
     ),
     # -- control
     Row(
