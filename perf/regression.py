@@ -8,7 +8,7 @@ case the best time of each side counts, so that what else the machine does cance
 case that seems slower by more than the tolerance is timed again, up to as many turns more,
 before it fails the run. What is smaller than that is perf/icount's to find: it counts.
 
-Without ``--base`` (or CYHORN_BASE) the base is the last commit that is four hours older
+Without ``--base`` the base is the last commit that is four hours older
 than HEAD: what was there before the work that HEAD ends. A history without such a commit,
 a base from before there was anything to time, or one with the same package, is no failure:
 it is said, and that is all.
@@ -97,7 +97,7 @@ def best(known: Times, new: Times) -> Times:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m perf.regression", description=__doc__.split("\n")[0])
-    parser.add_argument("--base", default=os.environ.get("CYHORN_BASE"), help="the commit to compare with")
+    parser.add_argument("--base", help="the commit to compare with")
     parser.add_argument("--rounds", type=int, default=3, help="turns of base and tree (default 3)")
     parser.add_argument("--tolerance", type=float, default=0.25, help="what a case may lose (default 0.25)")
     parser.add_argument("--always", action="store_true", help="compare with the same package, too")
