@@ -19,11 +19,10 @@ Formatting never raises, whatever the application did to its environ.
 
 from __future__ import annotations
 
-import ast
-import base64
 import os
 import re
 import time
+from binascii import a2b_base64
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -135,7 +134,7 @@ def basic_user(credentials: object) -> str:
         return MISSING
     _, _, token = credentials.partition(" ")
     try:
-        return base64.b64decode(token.strip().encode()).partition(b":")[0].decode() or MISSING
+        return a2b_base64(token.strip().encode()).partition(b":")[0].decode() or MISSING
     except ValueError:  # bad padding, not UTF-8
         return MISSING
 
@@ -311,6 +310,8 @@ def compile_format(text: str) -> Line:
     seconds and a function giving the CLF time; it returns the line without its end and never raises.
     Raises ValueError when `text` is not a format.
     """
+    import ast  # for workers that write an access log of this kind
+
     pieces = parse_format(text)
     literals = "".join(piece for piece in pieces if isinstance(piece, str))
     values: list[ast.expr] = []

@@ -7,7 +7,6 @@ asked of it. All times are seconds of the monotonic clock.
 from __future__ import annotations
 
 import signal
-from dataclasses import dataclass
 from typing import Any
 
 from cyhorn.process.heartbeat import BOOTING, BUSY, READY, STOPPING, Slot
@@ -21,20 +20,20 @@ ABORT_GRACE = 1.0
 REMINDER = 1.0
 
 
-@dataclass(eq=False)
 class WorkerRecord:
     """What the arbiter knows about `worker`, whose heartbeat is `slot`."""
 
-    worker: Worker
-    pid: int
-    slot: Slot
-    generation: int
-    ready_at: float | None = None
-    #: When it is killed at the latest: set when it is asked to leave, or leaves by itself.
-    stop_deadline: float | None = None
-    asked_at: float | None = None
-    aborted_at: float | None = None
-    killed: bool = False
+    def __init__(self, worker: Worker, pid: int, slot: Slot, generation: int) -> None:
+        self.worker = worker
+        self.pid = pid
+        self.slot = slot
+        self.generation = generation
+        self.ready_at: float | None = None
+        #: When it is killed at the latest: set when it is asked to leave, or leaves by itself.
+        self.stop_deadline: float | None = None
+        self.asked_at: float | None = None
+        self.aborted_at: float | None = None
+        self.killed = False
 
     @property
     def is_booting(self) -> bool:

@@ -7,7 +7,6 @@ process or is stale, and is removed only by the process it names.
 from __future__ import annotations
 
 import os
-import tempfile
 
 from cyhorn.errors import ConfigError
 
@@ -24,6 +23,8 @@ class Pidfile:
         running = self.validate()
         if running and running != pid:
             raise ConfigError(f"Already running on PID {running} (pid file {self.fname!r})")
+        import tempfile  # most servers have no pid file, and the modules behind it are many
+
         folder = os.path.dirname(self.fname) or "."
         temporary = None
         try:

@@ -12,11 +12,10 @@ counts alone, how many new ones to boot and how many old ones to ask to leave. I
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(NamedTuple):
     """What to do next: boot `spawn` new workers, let the `retire` oldest old ones go."""
 
     spawn: int = 0

@@ -18,7 +18,6 @@ from __future__ import annotations
 import faulthandler
 import gc
 import os
-import random
 import signal
 import sys
 import time
@@ -72,6 +71,8 @@ class Worker:
         self.wsgi: Callable[..., Iterable[bytes]] | None = None
         self.nr = 0
         if cfg.max_requests > 0:
+            import random
+
             self.max_requests = cfg.max_requests + random.randint(0, cfg.max_requests_jitter)
         else:
             self.max_requests = sys.maxsize
@@ -152,7 +153,6 @@ class Worker:
         """
         os.environ.update(self.cfg.env or {})
         set_owner_process(self.cfg.uid, self.cfg.gid, initgroups=self.cfg.initgroups)
-        random.seed()
         if self.parent_fd >= 0:
             orphan.guard(self.parent_fd, self.ppid, self.cfg.graceful_timeout + ORPHAN_MARGIN)
 

@@ -14,16 +14,18 @@ application's own and is raised as it is, with its traceback.
 
 from __future__ import annotations
 
-import ast
-import difflib
 import importlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from keyword import iskeyword
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cyhorn.errors import EXIT_BOOT, AppImportError
+
+if TYPE_CHECKING:
+    import ast
 
 DEFAULT_NAME = "application"
 #: What applications are called, most usual first; proposed where no name is close.
@@ -68,7 +70,7 @@ def import_module(name: str, expression: str = "") -> ModuleType:
         elif missing != name and missing in sys.modules:
             near = []
         else:
-            near = difflib.get_close_matches(name, _modules_nearby(), n=1)
+            near = _nearest(name, _modules_nearby(), 1)
         of_package = "" if missing == name else f" ({missing!r} is missing)"
         error = AppImportError(f"there is no module {name!r}{of_package}{_hint(near)}")
         error.exit_status = EXIT_BOOT
@@ -90,13 +92,18 @@ def _modules_nearby() -> list[str]:
 
 def evaluate(module: ModuleType, expression: str) -> Any:
     """The attribute or factory result that `expression` names in `module`."""
+    path = expression.split(".")
+    if all(name.isascii() and name.isidentifier() and not iskeyword(name) for name in path):
+        return _attribute(module, path)
+    import ast  # only what is not simply a name needs Python's parser
+
     try:
         tree = ast.parse(expression, mode="eval").body
     except SyntaxError:
         raise AppImportError(f"{expression!r} is neither a name nor a call such as create_app()") from None
     if not isinstance(tree, ast.Call):
-        return _attribute(module, tree, expression)
-    factory = _attribute(module, tree.func, expression)
+        return _attribute(module, _path(tree, expression))
+    factory = _attribute(module, _path(tree.func, expression))
     try:
         positional = [ast.literal_eval(argument) for argument in tree.args]
         named = {keyword.arg: ast.literal_eval(keyword.value) for keyword in tree.keywords}
@@ -115,22 +122,34 @@ def evaluate(module: ModuleType, expression: str) -> Any:
         raise
 
 
-def _attribute(module: ModuleType, node: ast.expr, expression: str) -> Any:
+def _path(node: ast.expr, expression: str) -> list[str]:
+    """The names of a dotted name, as the parser found it in `expression`."""
+    import ast
+
     if isinstance(node, ast.Name):
-        owner: Any = module
-        where, name = f"module {module.__name__!r}", node.id
-    elif isinstance(node, ast.Attribute):
-        owner = _attribute(module, node.value, expression)
-        where, name = f"{module.__name__}:{ast.unparse(node.value)}", node.attr
-    else:
-        raise AppImportError(f"{expression!r} is neither a name nor a call such as create_app()")
-    try:
-        return getattr(owner, name)
-    except AttributeError:
-        public = [other for other in dir(owner) if not other.startswith("_")]
-        near = difflib.get_close_matches(name, public, n=2)
-        near = near or [usual for usual in USUAL_NAMES if usual in public]
-        raise AppImportError(f"{where} has no attribute {name!r}{_hint(near[:2])}") from None
+        return [node.id]
+    if isinstance(node, ast.Attribute):
+        return [*_path(node.value, expression), node.attr]
+    raise AppImportError(f"{expression!r} is neither a name nor a call such as create_app()")
+
+
+def _attribute(module: ModuleType, path: list[str]) -> Any:
+    owner: Any = module
+    for depth, name in enumerate(path):
+        try:
+            owner = getattr(owner, name)
+        except AttributeError:
+            where = f"{module.__name__}:{'.'.join(path[:depth])}" if depth else f"module {module.__name__!r}"
+            public = [other for other in dir(owner) if not other.startswith("_")]
+            near = _nearest(name, public, 2) or [usual for usual in USUAL_NAMES if usual in public]
+            raise AppImportError(f"{where} has no attribute {name!r}{_hint(near[:2])}") from None
+    return owner
+
+
+def _nearest(word: str, known: Iterable[str], count: int) -> list[str]:
+    import difflib  # an application is rarely misspelled
+
+    return difflib.get_close_matches(word, list(known), n=count)
 
 
 def _hint(names: list[str]) -> str:

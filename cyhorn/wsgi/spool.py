@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import os
-import tempfile
 from collections import deque
 from typing import IO
 
@@ -19,6 +18,14 @@ Bytes = bytes | bytearray | memoryview
 
 #: Some kernels take no more than 2 GiB at once.
 _SENDFILE_MAX = 1 << 30
+
+
+def _temporary_file(prefix: str, directory: str | None, buffering: int = -1) -> IO[bytes]:
+    """An unlinked file in `directory`. Raises OSError."""
+    # Most workers never spool, and the modules behind this one are many.
+    import tempfile
+
+    return tempfile.TemporaryFile(buffering=buffering, prefix=prefix, dir=directory)
 
 
 class BodySpool:
@@ -44,7 +51,7 @@ class BodySpool:
             if self.size <= self._memory:
                 self._parts.append(bytes(data))
                 return
-            self._file = tempfile.TemporaryFile(prefix="cyhorn-body-", dir=self._directory)
+            self._file = _temporary_file("cyhorn-body-", self._directory)
             for part in self._parts:
                 self._file.write(part)
             self._parts.clear()
@@ -126,7 +133,7 @@ class OutQueue:
 
     def _append_to_file(self, data: Bytes) -> None:
         if self._file is None:
-            self._file = tempfile.TemporaryFile(prefix="cyhorn-out-", dir=self._directory, buffering=0)
+            self._file = _temporary_file("cyhorn-out-", self._directory, buffering=0)
         fd, offset, view = self._file.fileno(), self._file_size, memoryview(data)
         written = 0
         while written < len(view):
