@@ -346,7 +346,7 @@ cdef class ResponseWriter:
     @property
     def response_length(self):
         """The body's length in bytes where it is known, else None."""
-        return None if self.length < 0 else self.length
+        return None if self.length < 0 or self.status is None else self.length
 
     @property
     def headers(self):
@@ -356,7 +356,7 @@ cdef class ResponseWriter:
     @property
     def dropped(self):
         """The hop-by-hop names that were left out, in lower case."""
-        return [] if self.left_out is None else self.left_out
+        return [] if self.left_out is None or self.status is None else self.left_out
 
     @property
     def full(self):
@@ -366,7 +366,7 @@ cdef class ResponseWriter:
     @property
     def complete(self):
         """Whether the body has the length it promised."""
-        return self.is_complete()
+        return self.status is None or self.is_complete()
 
     def tick(self, seconds):
         """Set the time of the Date field: `seconds` since the epoch (9110 6.6.1)."""
@@ -620,7 +620,7 @@ cdef class ResponseWriter:
         cdef OutputBuffer out = self.out
         cdef OutputBuffer lines = self.lines
         cdef unsigned char *to
-        if self.status is None:
+        if self.status is None or self.finished:
             raise ApplicationError("the application sent a body or ended without calling start_response")
         if self.closing:
             self.keep_alive = False

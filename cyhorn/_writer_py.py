@@ -368,7 +368,7 @@ class ResponseWriter:
 
     def _send_head(self, known: int | None) -> None:
         """Append the head, and fix the framing; `known` is the body's length where it is known."""
-        if self.status is None:
+        if self.status is None or self._finished:
             raise ApplicationError("the application sent a body or ended without calling start_response")
         head = self._head
         code = self.status_code

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextvars
-import io
 import sys
 from typing import Any
 

@@ -240,7 +240,7 @@ class Opened:
         self.files: list[Any] = []
 
     def __call__(self, environ: Any) -> Any:
-        file = open(self.path, self.mode, **self.how)  # noqa: SIM115
+        file = open(self.path, self.mode, **self.how)
         file.seek(self.position)
         self.files.append(file)
         return environ["wsgi.file_wrapper"](file)
@@ -274,7 +274,7 @@ def test_a_file_is_not_read_into_the_process(impl, file):
 
 def test_the_position_is_the_readers_not_the_descriptors(impl, file):
     def make(environ):
-        opened = open(file, "rb")  # noqa: SIM115
+        opened = open(file, "rb")
         assert opened.read(10) == large(300_000)[:10]
         return environ["wsgi.file_wrapper"](opened)
 
@@ -360,7 +360,7 @@ def test_what_is_no_real_file_is_read(impl, file, tmp_path):
         (io.BytesIO(b"memory"), b"memory"),
         (gzip.open(compressed), b"plain" * 1000),
         (spooled, b"spooled" * 9),
-        (open(reading, "rb"), b"from a pipe"),  # noqa: SIM115
+        (open(reading, "rb"), b"from a pipe"),
         (Like(), b"ab"),
     ):
         with Served(impl, answering(lambda environ, made=made: environ["wsgi.file_wrapper"](made, 4))) as served:

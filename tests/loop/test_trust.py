@@ -118,7 +118,7 @@ def test_a_file_passes_tls(impl, tmp_path):
 
     def application(environ, start_response):
         start_response("200 OK", [])
-        return environ["wsgi.file_wrapper"](open(tmp_path / "file", "rb"))  # noqa: SIM115
+        return environ["wsgi.file_wrapper"](open(tmp_path / "file", "rb"))
 
     with Served(impl, application, ssl_context=server_context()) as served:
         (answer,) = read_all(Secure(served).send(get("/", CLOSE)).until_end())

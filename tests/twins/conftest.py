@@ -6,7 +6,12 @@ from pathlib import Path
 
 import pytest
 
-COMPARISONS = ("test_contract.py", "test_differential_parser.py")
+COMPARISONS = (
+    "test_contract.py",
+    "test_contract_core.py",
+    "test_differential_core.py",
+    "test_differential_parser.py",
+)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
