@@ -14,6 +14,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -31,12 +32,16 @@ ORDINARY = re.compile(
 
 
 class Backend(Server):
-    """One worker around the `app` of a module, listening on TCP or a unix socket."""
+    """One worker around the `app` of a module. `transport` is tcp, unix or tls (a self-signed certificate)."""
 
     def __init__(self, folder: Path, side: str, transport: str, *arguments: str, application: str) -> None:
         (folder / "app.py").write_text(f"from {application} import app\n")
         self.unix = transport == "unix"
         bind = f"unix:{folder}/s" if self.unix else "127.0.0.1:0"
+        self.certificate: Path | None = None
+        if transport == "tls":
+            self.certificate = self_signed(folder)
+            arguments += ("--certfile", "server.crt", "--keyfile", "server.key")
         self._provoked: list[str] = []
         self._checked = 0
         super().__init__(folder, "sync", side, bind=bind, arguments=("--workers", "1", *arguments))
@@ -48,7 +53,18 @@ class Backend(Server):
 
     @property
     def url(self) -> str:
-        return f"http://{self.where}"
+        return f"{'https' if self.certificate else 'http'}://{self.where}"
+
+    def connect(self) -> socket.socket:
+        connection = super().connect()
+        if self.certificate is None:
+            return connection
+        trust = ssl.create_default_context(cafile=str(self.certificate))
+        try:
+            return trust.wrap_socket(connection, server_hostname="127.0.0.1")
+        except BaseException:
+            connection.close()
+            raise
 
     @property
     def worker(self) -> int:
@@ -96,6 +112,14 @@ class Backend(Server):
     def check_files(self) -> None:
         """The worker lets go of everything once the connections have ended."""
         until(lambda: self.open_files() == self.idle, f"{self.open_files()} to become {self.idle}", 10)
+
+
+def self_signed(folder: Path) -> Path:
+    """A certificate for 127.0.0.1, server.crt in `folder`; its key lies beside it as server.key."""
+    made = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost"
+    names = "-addext subjectAltName=DNS:localhost,IP:127.0.0.1 -keyout server.key -out server.crt"
+    subprocess.run(["openssl", *made.split(), *names.split()], cwd=folder, check=True, capture_output=True)
+    return folder / "server.crt"
 
 
 @contextmanager
