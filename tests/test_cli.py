@@ -63,9 +63,38 @@ def test_version_says_the_implementation_and_why(project: Path) -> None:
 
 
 def test_help_goes_to_standard_output(project: Path) -> None:
-    done = cyhorn(project, "--help")
-    assert done.returncode == 0 and done.stderr == ""
-    assert done.stdout.startswith("usage: cyhorn [OPTIONS] [APP_MODULE]") and "--workers" in done.stdout
+    for argv in (("--help",), ("-h",), ("--help", "shop:app"), ("-w", "2", "--help")):
+        done = cyhorn(project, *argv)
+        assert done.returncode == 0 and done.stderr == ""
+        assert done.stdout.startswith("usage: cyhorn [OPTIONS] [APP_MODULE]") and "--workers" in done.stdout
+        assert "--dirty-workers" not in done.stdout
+
+
+def test_help_shows_all_flags_or_one_setting(project: Path) -> None:
+    done = cyhorn(project, "--help", "all")
+    assert done.returncode == 0 and "--dirty-workers" in done.stdout and "--completion" in done.stdout
+    for word in ("keepalive", "keep-alive"):
+        done = cyhorn(project, "--help", word)
+        assert done.returncode == 0 and done.stderr == ""
+        assert "CYHORN_KEEPALIVE" in done.stdout and "the default is 75, not 2" in done.stdout
+    done = cyhorn(project, "--help", "wrkers")
+    assert done.returncode == 2
+    assert "there is no setting 'wrkers'; did you mean workers" in one_line(done)
+
+
+def test_completion_goes_to_standard_output(project: Path) -> None:
+    for shell in ("bash", "zsh", "fish"):
+        done = cyhorn(project, "--completion", shell)
+        assert done.returncode == 0 and done.stderr == "" and "worker-class" in done.stdout
+    done = cyhorn(project, "--completion", "tcsh")
+    assert done.returncode == 2 and "'fish'" in one_line(done)
+
+
+def test_an_application_called_migrate_is_served_by_its_whole_name(project: Path) -> None:
+    (project / "migrate.py").write_text("def application(environ, start_response): return []\n")
+    assert cyhorn(project, "migrate").returncode == 2
+    done = cyhorn(project, "--check-config", "-b", "127.0.0.1:0", "migrate")
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize(
