@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -682,6 +683,21 @@ def test_the_buffer_takes_many_large_parts(impl):
     for part in parts:
         buffer.append(part)
     assert buffer.take() == b"".join(parts)
+
+
+def test_the_buffer_lets_go_of_the_memory_of_a_large_answer(impl):
+    buffer = impl.writer.OutputBuffer()
+    part = b"x" * 16000
+    tracemalloc.start()
+    try:
+        for act in (buffer.take, buffer.clear):
+            for _ in range(1000):
+                buffer.append(part)
+            act()
+            assert tracemalloc.get_traced_memory()[0] < 1_000_000
+        assert impl.name == "python" or tracemalloc.get_traced_memory()[1] > 16_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_the_buffer_takes_only_bytes(impl):

@@ -1,0 +1,146 @@
+"""Nothing is left behind by a request, of whatever kind (PERFORMANCE: flat memory; RELIABILITY 38).
+
+Blocks of memory and descriptors are counted before and after many more of the same. A leak of
+one object a request would show as thousands.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import socket
+import sys
+from typing import Any
+
+import pytest
+
+from tests.loop.driver import CLOSE, Served, chunked, get, post
+
+ROUNDS = 100
+#: Blocks that may come and go by chance: caches, the allocator's own.
+SLACK = 150
+
+kept: list[Any] = []
+
+
+def application(environ: Any, start_response: Any) -> Any:
+    target = environ["PATH_INFO"]
+    if target == "/raise":
+        raise ValueError
+    if target == "/silent":
+        return [b"x"]
+    if target == "/hints":
+        environ["wsgi.early_hints"]([("Link", "a")])
+    if target == "/twice":
+        start_response("200 OK", [])
+        try:
+            raise KeyError
+        except KeyError:
+            start_response("500 Oh", [("X", "y")], sys.exc_info())
+        return [b"x"]
+    if target == "/headers":
+        start_response("200 OK", [(f"X-{number}", "v" * 40) for number in range(40)] + [("Keep-Alive", "x")])
+        return [b"x"]
+    if target == "/bad-header":
+        start_response("200 OK", [("X", "a\r\nb")])
+    write = start_response("200 OK", [("Content-Type", "text/plain")])
+    if target == "/keep":
+        kept[:] = [start_response, write]
+        return [b"x"]
+    if target == "/write":
+        write(b"abc")
+        return []
+    if target == "/stream":
+        return iter([b"a", b"b" * 20000, b"c"])
+    if target == "/late":
+        return (item for item in [b"a", "text"])
+    if target == "/file":
+        return environ["wsgi.file_wrapper"](open(__file__, "rb"))  # noqa: SIM115
+    if target == "/socket":
+        environ["cyhorn.socket"].family  # noqa: B018
+    return [environ["wsgi.input"].read(), b"x" * 20000]
+
+
+def lines(*names: str) -> bytes:
+    return get("/", *(f"{name}: {os.urandom(4).hex()}" for name in names))
+
+
+#: What one client sends: it leaves when all is answered, or at once where the name says so.
+CONVERSATIONS: dict[str, Any] = {
+    "keep-alive": lambda: get() * 5,
+    "head": lambda: get(method="HEAD") * 5,
+    "old": lambda: get(version="1.0"),
+    "close": lambda: get("/", CLOSE),
+    "bodies": lambda: post(b"x" * 100) * 3 + post(b"x" * 70000),
+    "chunked": lambda: chunked(b"x" * 100, b"y" * 5000) * 3,
+    "new names": lambda: lines("A-" + os.urandom(4).hex(), "Accept", "X-Own"),
+    "repeated": lambda: get("/", "A: 1", "a: 2", "Cookie: a", "Cookie: b"),
+    "cut": lambda: [get()[:9], get()[9:], post(b"abc")[:-1], b"c"],
+    "gone in the head": lambda: get()[:-5],
+    "gone in the body": lambda: post(b"x" * 100)[:-1],
+    "gone in chunks": lambda: chunked(b"x" * 100)[:-1],
+    "gone": lambda: get("/stream") * 3,
+    "malformed": lambda: b"BAD\r\n\r\n",
+    "malformed chunk": lambda: chunked(b"x", last=b"y\r\n"),
+    "too long": lambda: get("/" + "x" * 9000),
+    **{
+        name: lambda name=name: get(f"/{name}")
+        for name in (
+            "raise", "silent", "hints", "twice", "headers", "bad-header", "keep", "write", "stream", "late", "file",
+            "socket",
+        )
+    },
+}  # fmt: skip
+
+
+def converse(served: Served, sent: Any, leave: bool) -> None:
+    ours, theirs = socket.socketpair()
+    ours.settimeout(5)
+    served.loop.adopt(theirs)
+    for piece in [sent] if isinstance(sent, bytes) else sent:
+        ours.sendall(piece)
+        served.loop.turn(0)
+    if not leave:
+        ours.shutdown(socket.SHUT_WR)
+        served.loop.turn(0)
+        served.loop.turn(0)
+        while ours.recv(1 << 20):
+            served.loop.turn(0)
+    ours.close()
+    served.loop.turn(0)
+    served.loop.turn(0)
+
+
+HOOKED = ("keep-alive", "bodies", "chunked", "stream", "late", "raise", "gone", "gone in the body")
+
+
+@pytest.mark.parametrize(
+    ("name", "hooked"),
+    [(name, False) for name in CONVERSATIONS] + [(name, True) for name in HOOKED],
+    ids=lambda value: value if isinstance(value, str) else ("hooked" if value else "plain"),
+)
+def test_memory_and_descriptors_stay_flat(impl, name, hooked, tmp_path):
+    hooks: dict[str, Any] = {}
+    if hooked:
+        hooks = {
+            "pre_request": lambda request: None,
+            "post_request": lambda request, environ, response: None,
+            "access": lambda response, environ, seconds: None,
+        }
+    make, leave = CONVERSATIONS[name], name.startswith("gone")
+    with Served(impl, application, body_buffer_size=60000, tmp_upload_dir=str(tmp_path), **hooks) as served:
+
+        def run(rounds: int) -> tuple[int, int]:
+            for _ in range(rounds):
+                converse(served, make(), leave)
+            served.log.lines.clear()
+            assert served.loop.connections == 0
+            gc.collect()
+            return sys.getallocatedblocks(), len(os.listdir("/proc/self/fd"))
+
+        run(600 if name == "new names" else 30)  # new names fill tables, which are bounded
+        blocks, descriptors = run(10)
+        after_blocks, after_descriptors = run(ROUNDS)
+        assert after_blocks - blocks < SLACK + (10 * ROUNDS if name == "new names" else 0)
+        assert after_descriptors == descriptors
+    kept.clear()
