@@ -43,7 +43,7 @@ def tcp(impl: Implementation, serve: Serve) -> Iterator[Backend]:
 def nothing_odd_is_logged(request: pytest.FixtureRequest) -> Iterator[None]:
     """After each test the log of the shared server holds nothing unexpected."""
     yield
-    for name in ("tcp", "server", "listener"):
+    for name in ("tcp", "server", "listener", "limited", "streaming"):
         if name in request.fixturenames:
             server = request.getfixturevalue(name)
             if isinstance(server, Backend):
