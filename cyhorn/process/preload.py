@@ -42,8 +42,9 @@ class Preloader:
     def load(self, function: Callable[[], object] | None, freeze: bool = False) -> None:
         """Forget what the last load brought in, then call `function` (None: load nothing).
 
-        With `freeze` the collector leaves alone what there is afterwards: pages that it does not touch
-        stay shared with the workers. On any exception the modules are as they were, and it is raised.
+        With `freeze` the collector leaves alone what there is afterwards, in this process and in those
+        that it forks: pages that nobody touches stay shared with the workers. On any exception the
+        modules are as they were, and it is raised.
         """
         if self._frozen:
             gc.unfreeze()
@@ -64,7 +65,7 @@ class Preloader:
         finally:
             self._loading = False
         self._brought = (self._brought - set(saved)) | (set(sys.modules) - before)
-        if function is not None and freeze:
+        if freeze:
             gc.collect()
             gc.freeze()
             self._frozen = True

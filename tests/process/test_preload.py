@@ -135,3 +135,13 @@ def test_frozen_objects_are_thawed_by_the_next_load() -> None:
     assert gc.get_freeze_count() > before
     preloader.load(None)
     assert gc.get_freeze_count() == 0
+
+
+def test_where_nothing_is_loaded_what_is_there_is_frozen_for_the_workers() -> None:
+    preloader = Preloader()
+    try:
+        preloader.load(None, freeze=True)
+        assert gc.get_freeze_count() > 0
+    finally:
+        preloader.load(None)
+    assert gc.get_freeze_count() == 0
