@@ -19,13 +19,15 @@ import threading
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from datetime import timedelta
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from cyhorn.errors import ConfigError
 from cyhorn.log import ACCESS, ERROR, access_format
 from cyhorn.log.access_format import SafeAtoms
 from cyhorn.log.handlers import ConsoleHandler, LogFileHandler, open_log
+
+if TYPE_CHECKING:
+    from datetime import timedelta
 
 
 def all_loggers() -> Iterator[logging.Logger]:
@@ -260,7 +262,7 @@ class Logger:
         if isinstance(status, str):
             status = (status.split(None, 1) or [access_format.MISSING])[0]
         sent = getattr(resp, "sent", None)
-        whole = request_time // timedelta(microseconds=1)
+        whole = request_time // request_time.resolution  # microseconds
         missing = access_format.MISSING
 
         atoms: dict[str, Any] = {
