@@ -321,6 +321,10 @@ class Application(BaseApplication):
 
             if os.environ.get("NOTIFY_SOCKET"):
                 print("Warning: systemd's Type=notify cannot follow a daemon", file=sys.stderr, flush=True)
+            if self.cfg.errorlog == "-" and not self.cfg.enable_stdio_inheritance:
+                # The log that they would stand in has no reader.
+                for line in self.cfg.warnings():
+                    print(f"Warning: {line}", file=sys.stderr, flush=True)
             daemonize(self.cfg.enable_stdio_inheritance)
         super().run()
 

@@ -59,6 +59,11 @@ class ClassFamily(NamedTuple):
         table: dict[str, str] = importlib.import_module("cyhorn.workers").SUPPORTED_WORKERS
         return table
 
+    def available(self) -> tuple[str, ...]:
+        """The short names of classes that are there."""
+        aliases = self.aliases()
+        return tuple(name for name, path in aliases.items() if name not in PROMISED or _exists(path))
+
     def resolve(self, name: str) -> str | EntryPoint:
         """The dotted path or entry point that `name` stands for. Imports no class. Raises ConfigError."""
         name = name.lstrip("#")
@@ -84,8 +89,7 @@ class ClassFamily(NamedTuple):
                 f"{self.setting} = {name!r} is not available in this version of cyhorn yet;"
                 " use sync with threads = 1"
             )
-        known = [alias for alias, path in aliases.items() if alias not in PROMISED or _exists(path)]
-        known += [found.name for found in self._entries()]
+        known = [*self.available(), *(found.name for found in self._entries())]
         near = nearest(name, known)
         raise ConfigError(
             f"{self.setting} = {name!r} is unknown: use {', '.join(dict.fromkeys(known))} or a dotted path"

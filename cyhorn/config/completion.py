@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from cyhorn.config import classes
 from cyhorn.config.row import Row
 from cyhorn.config.settings import SETTINGS
 
@@ -56,7 +57,7 @@ def _takes(row: Row) -> str | None:
 
 def _words(row: Row) -> tuple[str, ...]:
     if row.name == "worker_class":
-        return ("sync", "gthread", "gevent")
+        return classes.WORKERS.available()
     if row.name == "loglevel":
         return ("debug", "info", "warning", "error", "critical")
     return row.kind.choices

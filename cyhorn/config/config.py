@@ -195,7 +195,7 @@ class Config:
 
     def warnings(self) -> list[str]:
         """Lines for the log at start: what was asked for and is not served, or looks wrong."""
-        lines = [*self._warnings, *self._said("pending")]
+        lines = [*self._warnings, *self._said("pending"), *self._contradictions()]
         patterns = [entry for entry in self.reload_extra_files if is_pattern(entry)]
         if patterns:
             from glob import glob
@@ -206,6 +206,19 @@ class Config:
                 if not glob(entry, recursive=True)
             ]
         return lines
+
+    def _contradictions(self) -> Iterator[str]:
+        """Settings that a server starts with, one of which keeps the other from doing what it is for."""
+
+        def both(name: str, other: str) -> str:
+            return f"{name} ({self.settings[name].source}) and {other} ({self.settings[other].source})"
+
+        if self.reload and self.preload_app:
+            yield f"{both('reload', 'preload_app')}: changes are not seen in what the master has loaded"
+        if self.daemon and not self.enable_stdio_inheritance:
+            for name in ("errorlog", "accesslog"):
+                if self.settings[name].value == "-":
+                    yield f"{both(name, 'daemon')}: in the background this log goes nowhere; name a file"
 
     def notices(self) -> list[str]:
         """Lines for the log at start that are good to know and nothing to mend."""

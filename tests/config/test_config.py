@@ -277,6 +277,25 @@ def test_a_start_with_defaults_has_nothing_to_say(cfg: Config) -> None:
     assert cfg.warnings() == [] and cfg.notices() == []
 
 
+@pytest.mark.parametrize(
+    ("settings", "names"),
+    [
+        ({"reload": True, "preload_app": True}, ["reload (here:1) and preload_app (here:1)"]),
+        ({"daemon": True}, ["errorlog (default) and daemon (here:1)"]),
+        ({"daemon": True, "accesslog": "-", "errorlog": "x.log"}, ["accesslog (here:1) and daemon (here:1)"]),
+        ({"daemon": True, "enable_stdio_inheritance": True}, []),
+        ({"daemon": True, "errorlog": "x.log"}, []),
+        ({"reload": True}, []),
+    ],
+)
+def test_settings_that_defeat_each_other_are_warned_about(
+    cfg: Config, settings: dict[str, Any], names: list[str]
+) -> None:
+    for name, value in settings.items():
+        cfg.set(name, value, "here:1")
+    assert [line.split(": ")[0] for line in cfg.warnings()] == names
+
+
 @pytest.mark.parametrize("name", [name for name, row in SETTINGS.items() if row.pending or row.note])
 def test_a_setting_that_is_not_delivered_says_so_when_it_is_used(cfg: Config, name: str) -> None:
     row = SETTINGS[name]

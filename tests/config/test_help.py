@@ -114,7 +114,7 @@ def complete(*words: str, folder: Path = ROOT) -> list[str]:
     ("words", "proposed"),
     [
         (("--worker-cl",), ["--worker-class"]),
-        (("-k", ""), ["sync", "gthread", "gevent"]),
+        (("-k", "sy"), ["sync"]),
         (("--header-map", "d"), ["drop", "dangerous"]),
         (("app:app", "--log-level", "wa"), ["warning"]),
         (("mi",), ["migrate"]),
