@@ -131,7 +131,8 @@ class Running:
         self.log = log
         self.command = server.command(server, start)
         environment = os.environ | {"PYTHONPATH": str(ROOT)} | dict(server.environment)
-        environment.pop("CYHORN_CMD_ARGS", None)
+        for name in ("CYHORN_CMD_ARGS", "PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX"):
+            environment.pop(name, None)
         self.began = time.monotonic()
         with log.open("wb") as output:
             # Granian writes its access lines to standard output.

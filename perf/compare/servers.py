@@ -6,6 +6,7 @@ never a dependency of cyhorn. A peer that pip cannot install is left out, with t
 
 from __future__ import annotations
 
+import compileall
 import functools
 import hashlib
 import os
@@ -63,6 +64,10 @@ class Server:
             build_reference()
         elif self.packages:
             install(self.packages, self.loose)
+        else:
+            # As pip leaves the peers: a start is not to be charged with compiling its sources.
+            compileall.compile_dir(ROOT / "cyhorn", quiet=1)
+            compileall.compile_dir(ROOT / "perf", maxlevels=0, quiet=1)
 
     def version(self) -> str:
         """The version of its first package, "" for our own."""
