@@ -233,7 +233,10 @@ class Application(BaseApplication):
 
         variable = self.cfg.arguments_variable()
         parser.source = variable or ""  # type: ignore[attr-defined]
-        environment_options = parser.parse_args(self.cfg.get_cmd_args_from_env())
+        arguments: list[str] = []
+        with self.cfg.collecting():
+            arguments = self.cfg.get_cmd_args_from_env()
+        environment_options = parser.parse_args(arguments)
 
         switches = (options.gunicorn_compat, environment_options.gunicorn_compat, self.cfg.gunicorn_compat)
         if next(value for value in switches if value is not None):

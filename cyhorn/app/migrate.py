@@ -91,7 +91,7 @@ class Report:
             self.add(where, name, NOT_SERVED, row.pending)
         elif row.scope == "X":
             self.add(where, name, SAME)
-        elif row.differs:
+        elif row.differs and name != "config":  # which one is read differs only where none is named
             self.add(where, name, DIFFERS, row.differs)
         elif row.note and self.cfg.settings[name].used:
             self.add(where, name, DIFFERS, row.note)

@@ -94,6 +94,11 @@ def test_without_an_application_the_rest_is_checked_too(site: Path) -> None:
     assert [line for line in found if "workers = 'many'" in line]
 
 
+def test_flags_of_a_variable_that_cannot_be_read_do_not_hide_the_rest(site: Path) -> None:
+    found = errors(check(site, "-w", "many", "app:app", CYHORN_CMD_ARGS="-w 'x"))
+    assert [line.split(" ")[0] for line in found] == ["CYHORN_CMD_ARGS", "workers"]
+
+
 def test_a_file_that_does_not_run_does_not_hide_the_rest(site: Path) -> None:
     (site / "cyhorn.toml").write_text("workers = = 3\n")
     found = errors(check(site, "--log-level", "inof", "app:app"))
