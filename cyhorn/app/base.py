@@ -74,6 +74,10 @@ class BaseApplication:
             self._stand_in_for_gunicorn()
             self._take_gunicorns_server_name()
         self.cfg.validate()
+        if self.cfg.found and not (self.cfg.check_config or self.cfg.print_config):
+            # Another source has called the check off: this is a start, and it ends here.
+            problem, *self.cfg.found = self.cfg.found
+            raise ConfigError(problem)
 
     def _stand_in_for_gunicorn(self) -> None:
         """Let imports of gunicorn find cyhorn, or note why not."""

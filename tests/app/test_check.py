@@ -88,6 +88,13 @@ def test_a_problem_is_told_once(site: Path) -> None:
     assert len(found) == 2, found
 
 
+def test_a_check_that_a_file_calls_off_lets_no_mistake_through(site: Path) -> None:
+    (site / "cyhorn.conf.py").write_text("check_config = False\n")
+    done = cyhorn(site, "-w", "many", "-t", "long", "app:app", CYHORN_CHECK_CONFIG="1")
+    assert done.returncode == 1 and done.stdout == ""
+    assert sorted(line.split(" ")[1] for line in done.stderr.splitlines()) == ["timeout", "workers"]
+
+
 def test_without_an_application_the_rest_is_checked_too(site: Path) -> None:
     found = errors(check(site, "-w", "many"))
     assert [line for line in found if "no application is named" in line]
