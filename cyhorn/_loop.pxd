@@ -1,4 +1,5 @@
 # The compiled loop's types.
+
 from cyhorn._environ cimport EnvironBuilder
 from cyhorn._parser cimport ChunkedDecoder, RequestHead, RequestParser
 from cyhorn._writer cimport OutputBuffer, ResponseWriter
@@ -17,6 +18,17 @@ cdef struct Timers:
     long long duration    # nanoseconds; 0: off
     void *first           # Connection, borrowed
     void *last
+
+cdef struct SlotLayout:
+    # HeartbeatTable.LAYOUT: a slot's size and where its fields lie, in bytes; two of its states;
+    # and after how many nanoseconds without a beat a busy worker accepts nobody.
+    int slot
+    int connections
+    int state
+    int ready
+    int busy
+    long long busy_limit
+
 
 cdef class Listener:
     cdef readonly object info     # ListenerInfo

@@ -121,6 +121,7 @@ cdef enum:
     SECOND = 1000000000
 
 cdef long long STOP_GRACE = 300000000     # for a silent connection to send a request, once the loop stops
+cdef long long SHARE_PAUSE = 50000000     # a worker with more than its share leaves new ones to the others
 cdef long long ACCEPT_PAUSE = 250000000   # without accepting, after the process ran out of descriptors
 
 # What an event's data says: the descriptor in the low half; a connection's serial above it,
@@ -211,6 +212,10 @@ cdef class Loop:
     cdef long long *slot_beat
     cdef long long *slot_requests
     cdef int *slot_connections
+    cdef int *slot_state
+    cdef SlotLayout layout
+    cdef char *table                  # all slots, where there are other workers; else NULL
+    cdef int *table_used              # how many of them are to be looked at
 
     # Options, where the request cycle reads them
     cdef bint has_keep_alive
@@ -298,6 +303,8 @@ cdef class Loop:
     cdef int map_heartbeat(self) except -1:
         """Find the slot's fields in shared memory: a beat is then a store."""
         cdef unsigned char[::1] view
+        cdef SlotLayout *layout
+        self.table = NULL
         table = getattr(self.heartbeat, "table", None)
         if table is None:
             return 0
@@ -305,7 +312,14 @@ cdef class Loop:
         self.slot_view = view
         self.slot_beat = <long long *>&view[<Py_ssize_t>self.heartbeat.offset]
         self.slot_requests = self.slot_beat + 1
-        self.slot_connections = <int *>(self.slot_beat + 2)
+        layout = &self.layout
+        layout.slot, layout.connections, layout.state = table.LAYOUT[:3]
+        layout.ready, layout.busy, layout.busy_limit = table.LAYOUT[3:]
+        self.slot_connections = <int *>(<char *>self.slot_beat + layout.connections)
+        self.slot_state = <int *>(<char *>self.slot_beat + layout.state)
+        if self.options.multiprocess:
+            self.table = <char *>&view[0]
+            self.table_used = <int *>(self.table + <Py_ssize_t>table.slots * layout.slot)
         return 0
 
     cdef inline int beat(self) except -1:
@@ -419,6 +433,7 @@ cdef class Loop:
             return False
         if timeout < 0:
             timeout = self.patience()
+        self.mark(self.layout.ready)
         if timeout and self.last_count > 1:
             # A busy loop rarely waits: ask without letting go of the GIL first.
             count = epoll_wait(self.epoll, events, EVENT_COUNT, 0)
@@ -436,6 +451,7 @@ cdef class Loop:
             self.slot_beat[0] = now
         elif self.heartbeat is not None:
             self.heartbeat.notify()
+        self.mark(self.layout.busy)
         for i in range(count):
             self.dispatch(events[i].data.u64, events[i].events)
         self.expire(now)
@@ -452,6 +468,14 @@ cdef class Loop:
             if self.on_tick is not None:
                 self.on_tick()
         return not (self.draining and not self.connections)
+
+    cdef inline void mark(self, int state) noexcept:
+        """Say whether this worker waits or works; what else it is, others have said."""
+        cdef int now
+        if self.slot_beat != NULL:
+            now = self.slot_state[0]
+            if now == self.layout.ready or now == self.layout.busy:
+                self.slot_state[0] = state
 
     cdef int dispatch(self, uint64_t data, uint32_t happened) except -1:
         cdef int fd = <int>(data & 0x7fffffff)
@@ -515,8 +539,11 @@ cdef class Loop:
                 self.timed_out(c)
         for listener in self.listeners:
             if listener.resume_at and listener.resume_at <= now and not self.draining:
-                listener.resume_at = 0
-                self.watch_listener(listener)
+                if self.has_its_share():
+                    listener.resume_at = now + SHARE_PAUSE
+                else:
+                    listener.resume_at = 0
+                    self.watch_listener(listener)
         return 0
 
     cdef int timed_out(self, Connection c) except -1:
@@ -593,16 +620,47 @@ cdef class Loop:
             fd = accept4(listener.fd, <sockaddr *>address, &length, SOCK_NONBLOCK | SOCK_CLOEXEC)
             if fd >= 0:
                 self.accepted(fd, address, listener)
+                if not self.stopping and self.has_its_share():
+                    self.pause(listener, SHARE_PAUSE)
+                    return False
             elif errno == EAGAIN:
                 return False
             elif errno == EMFILE or errno == ENFILE or errno == ENOBUFS or errno == ENOMEM:
                 reason = os.strerror(errno)
-                self.control(EPOLL_CTL_DEL, listener.fd, 0, 0)
-                listener.resume_at = self.now + ACCEPT_PAUSE
+                self.pause(listener, ACCEPT_PAUSE)
                 self.warn_once("accept", "Accepting pauses: %s", reason)
                 return False
             # else this connection died in the queue; the next may live
         return True
+
+    cdef int pause(self, Listener listener, long long duration) except -1:
+        """Leave new connections to the other workers for a while."""
+        listener.resume_at = self.now + duration
+        return self.control(EPOLL_CTL_DEL, listener.fd, 0, 0)
+
+    cdef bint has_its_share(self) noexcept:
+        """Whether this worker holds more connections than the others that accept.
+
+        `Slot.fair_share` says what is fair; here it is looked up in the table itself.
+        """
+        cdef const char *slot
+        cdef long long workers = 0, held = 0, beat
+        cdef int i, state
+        if self.table == NULL:
+            return False
+        for i in range(self.table_used[0]):
+            slot = self.table + i * self.layout.slot
+            state = (<const int *>(slot + self.layout.state))[0]
+            beat = (<const long long *>slot)[0]
+            if slot == <const char *>self.slot_beat:
+                workers += 1
+                held += self.connections
+            elif state == self.layout.ready or (
+                state == self.layout.busy and self.now - beat < self.layout.busy_limit
+            ):
+                workers += 1
+                held += (<const int *>(slot + self.layout.connections))[0]
+        return workers > 1 and self.connections >= held * 9 // (8 * workers) + 2
 
     cdef int accepted(self, int fd, const unsigned char *address, Listener listener) except -1:
         """A connection begins. `address` is its peer's, NULL for one of this machine."""

@@ -70,6 +70,8 @@ LINGER_MAX = 32 << 20
 STOP_GRACE = 0.3
 #: Seconds without accepting after the process ran out of descriptors.
 ACCEPT_PAUSE = 0.25
+#: Seconds for which a worker that holds more than its share leaves new connections to the others.
+SHARE_PAUSE = 0.05
 #: Answers wait for those behind them only when as many calls took no longer than this (seconds).
 FAST_CALL, FAST_CALLS = 50e-6, 64
 
@@ -190,6 +192,8 @@ class Loop:
         self.application = application
         self.log = log
         self.heartbeat = heartbeat
+        # Only a slot among others has a state, and a share of the connections.
+        self._slot = heartbeat if getattr(heartbeat, "table", None) is not None else None
         self.on_max_requests = on_max_requests
         self.requests = 0
         self.stopping = False
@@ -298,10 +302,14 @@ class Loop:
             self._drain()
         if self._draining and not self._connections:
             return False
+        if self._slot is not None:
+            self._slot.mark(busy=False)
         events = self._selector.select(self._patience() if timeout is None else timeout)
         now = self._now = time.monotonic()
         if self.heartbeat is not None:
             self.heartbeat.notify()
+            if self._slot is not None:
+                self._slot.mark(busy=True)
         for key, mask in events:
             target = key.data
             if type(target) is Connection:
@@ -363,8 +371,11 @@ class Loop:
                 self._timed_out(connection)
         for listener in self._listeners:
             if listener.resume_at and listener.resume_at <= now and not self._draining:
-                listener.resume_at = 0.0
-                self._selector.register(listener.info.sock, READ, listener)
+                if self._has_its_share():
+                    listener.resume_at = now + SHARE_PAUSE
+                else:
+                    listener.resume_at = 0.0
+                    self._selector.register(listener.info.sock, READ, listener)
 
     def _timed_out(self, connection: Connection) -> None:
         # 408 only where a request had begun: a silent connection has asked for nothing.
@@ -410,13 +421,27 @@ class Loop:
             except OSError as error:
                 if error.errno not in _SCARCE:
                     continue  # this connection died in the queue; the next may live
-                self._selector.unregister(listener.info.sock)
-                listener.resume_at = self._now + ACCEPT_PAUSE
+                self._pause(listener, ACCEPT_PAUSE)
                 self._warn_once("accept", "Accepting pauses: %s", error)
                 return False
             sock.setblocking(False)
             self._accepted(sock, address, listener)
+            if not self.stopping and self._has_its_share():
+                self._pause(listener, SHARE_PAUSE)
+                return False
         return True
+
+    def _pause(self, listener: _Listener, seconds: float) -> None:
+        """Leave new connections to the other workers for a while."""
+        self._selector.unregister(listener.info.sock)
+        listener.resume_at = self._now + seconds
+
+    def _has_its_share(self) -> bool:
+        """Whether this worker holds more connections than the others that accept."""
+        if self._slot is None or not self.options.multiprocess:
+            return False
+        share = self._slot.fair_share()
+        return share is not None and len(self._connections) >= share
 
     def _accepted(self, sock: socket.socket, address: Any, listener: _Listener) -> None:
         if isinstance(address, tuple):

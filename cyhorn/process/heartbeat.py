@@ -15,6 +15,9 @@ Layout of a slot, native byte order::
     int32  flags        @28   reserved
     bytes  reserved     @32   to 64, a cache line: workers do not share one
 
+Behind the last slot stands one int32: how many slots were ever in use at once, so that
+who looks at all workers (`Slot.fair_share`) looks no further.
+
 States: FREE → BOOTING (claimed) → READY ⇄ BUSY → STOPPING → FREE (released).
 """
 
@@ -30,6 +33,10 @@ FREE, BOOTING, READY, BUSY, STOPPING = range(5)
 STATE_NAMES = ("free", "booting", "ready", "busy", "stopping")
 
 
+#: A busy worker that has not beaten for so long accepts nobody: it is in the application.
+BUSY_NS = 20_000_000
+
+
 class NoSlot(Exception):
     """All slots of the table are taken."""
 
@@ -37,13 +44,17 @@ class NoSlot(Exception):
 class HeartbeatTable:
     """`slots` slots, all of them free. Untouched ones cost no memory."""
 
+    #: What the compiled loop has to know to do by itself what `Slot.mark` and `Slot.fair_share` do.
+    LAYOUT = (SLOT_SIZE, CONNECTIONS, STATE, READY, BUSY, BUSY_NS)
+
     def __init__(self, slots: int) -> None:
         if slots < 1:
             raise ValueError(f"a heartbeat table needs at least one slot, not {slots}")
         self.slots = slots
-        self.buffer = mmap.mmap(-1, slots * SLOT_SIZE)
+        self.buffer = mmap.mmap(-1, (slots + 1) * SLOT_SIZE)
         self._wide = memoryview(self.buffer).cast("q")
         self._narrow = memoryview(self.buffer).cast("i")
+        self._used_at = slots * SLOT_SIZE // 4
 
     def claim(self) -> Slot:
         """The free slot of the lowest index, now BOOTING and just beaten.
@@ -54,10 +65,16 @@ class HeartbeatTable:
             slot = Slot(self, index)
             if slot.state == FREE:
                 self.buffer[slot.offset : slot.offset + SLOT_SIZE] = bytes(SLOT_SIZE)
+                self._narrow[self._used_at] = max(self.used, index + 1)
                 slot.notify()
                 slot.state = BOOTING
                 return slot
         raise NoSlot(f"all {self.slots} heartbeat slots are taken")
+
+    @property
+    def used(self) -> int:
+        """How many slots, from the first, may be other than free."""
+        return self._narrow[self._used_at]
 
     def release(self, slot: Slot) -> None:
         """Give `slot` back. Its worker must be gone."""
@@ -123,6 +140,28 @@ class Slot:
     @pid.setter
     def pid(self, value: int) -> None:
         self._narrow[self._narrow_at + PID // 4] = value
+
+    def mark(self, busy: bool) -> None:
+        """Say whether the worker works or waits, while it is one of the two."""
+        if self.state in (READY, BUSY):
+            self.state = BUSY if busy else READY
+
+    def fair_share(self) -> int | None:
+        """How many connections this worker may hold before it leaves new ones to the others.
+
+        A little more than the mean of the workers that accept: those that wait, and those
+        that have just been busy. None where there is no other, so that nobody waits for a
+        worker that is stuck.
+        """
+        workers = connections = 0
+        now = time.monotonic_ns()
+        for index in range(self.table.used):
+            wide, narrow = index * SLOT_SIZE // 8, index * SLOT_SIZE // 4
+            state = self._narrow[narrow + STATE // 4]
+            if index == self.index or state == READY or (state == BUSY and now - self._wide[wide] < BUSY_NS):
+                workers += 1
+                connections += self._narrow[narrow + CONNECTIONS // 4]
+        return connections * 9 // (8 * workers) + 2 if workers > 1 else None
 
     def __repr__(self) -> str:
         return f"<Slot {self.index} {STATE_NAMES[self.state]} pid={self.pid}>"

@@ -67,7 +67,7 @@ class SyncWorker(Worker):
             watch[self.parent_fd] = self._on_orphaned
         self.loop = Loop(
             self.loop_options(),
-            [ListenerInfo(getattr(listener, "sock", listener), self.ssl_context) for listener in self.sockets],
+            [ListenerInfo(getattr(sock, "sock", sock), self.ssl_context) for sock in self.sockets],
             self.wsgi,
             log=self.log,
             errors=WSGIErrors(self.cfg),

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from cyhorn.process.heartbeat import BOOTING, FREE, READY, SLOT_SIZE, HeartbeatTable, NoSlot
+from cyhorn.process.heartbeat import BOOTING, BUSY, FREE, READY, SLOT_SIZE, STOPPING, HeartbeatTable, NoSlot
 
 
 def test_a_claimed_slot_is_booting_and_has_just_beaten() -> None:
@@ -61,3 +61,30 @@ def test_a_closed_table_gives_its_memory_back() -> None:
     table.claim()
     table.close()
     assert table.buffer.closed
+
+
+def test_a_worker_may_hold_a_little_more_than_the_mean_of_those_that_accept() -> None:
+    table = HeartbeatTable(8)
+    slots = [table.claim() for _ in range(4)]
+    assert slots[0].fair_share() is None, "the others are booting"
+    for slot in slots:
+        slot.state = READY
+        slot.connections = 16
+    assert slots[0].fair_share() == 20
+    slots[1].connections = 0
+    assert slots[0].fair_share() == 15
+
+
+def test_a_worker_that_is_stuck_or_leaving_takes_no_share() -> None:
+    table = HeartbeatTable(8)
+    one, other = table.claim(), table.claim()
+    one.state = other.state = READY
+    one.connections = 100
+    assert one.fair_share() == 58
+    other.state = STOPPING
+    assert one.fair_share() is None
+    other.state = BUSY
+    table.buffer[other.offset : other.offset + 8] = bytes(8)  # a beat of long ago
+    assert one.fair_share() is None
+    other.notify()
+    assert one.fair_share() == 58
