@@ -33,7 +33,7 @@ from tests.neighbours.harness import (
 
 pytestmark = pytest.mark.skipif(shutil.which("haproxy") is None, reason="haproxy is not installed")
 
-LARGE = 20_000_000
+LARGE = 8_000_000
 
 CONFIGURATION = """
 global

@@ -30,7 +30,7 @@ from tests.neighbours.harness import (
 pytestmark = pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed")
 
 STREAM_MODULE = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
-LARGE = 20_000_000
+LARGE = 8_000_000
 
 MAIN = """
 daemon off;
