@@ -36,6 +36,7 @@ class Start:
     access_log: Path | None = None
     workers: int = 1
     close: bool = False  # every connection serves one request
+    preload: bool = False  # the master loads the application
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Server:
     loose: tuple[str, ...] = ()  # installed after them without dependencies
     environment: Mapping[str, str] = field(default_factory=dict)
     logs: bool = False  # can write an access log
+    preloads: bool = False  # has a master that can load the application
     ours: bool = False
     reference: bool = False
 
@@ -157,6 +159,8 @@ def _cyhorn(server: Server, start: Start) -> list[str]:
     command += ["-w", str(start.workers)]
     if start.access_log:
         command += ["--access-logfile", str(start.access_log)]
+    if start.preload:
+        command.append("--preload")
     return command
 
 
@@ -179,6 +183,8 @@ def _gunicorn(parser: str, *more: str) -> Callable[[Server, Start], list[str]]:
         line += ["-w", str(start.workers), "--http-parser", parser, *more]
         if start.access_log:
             line += ["--access-logfile", str(start.access_log)]
+        if start.preload:
+            line.append("--preload")
         return line
 
     return command
@@ -200,8 +206,10 @@ _GUNICORN = ("gunicorn", "gunicorn_h1c==0.6.9", "setuptools<81")
 
 SERVERS: tuple[Server, ...] = (
     Server("reference", _reference, reference=True),
-    Server("cyhorn", _cyhorn, environment={"CYHORN_IMPL": "compiled"}, logs=True, ours=True),
-    Server("cyhorn-pure", _cyhorn, environment={"CYHORN_IMPL": "python"}, logs=True, ours=True),
+    Server("cyhorn", _cyhorn, environment={"CYHORN_IMPL": "compiled"}, logs=True, preloads=True, ours=True),
+    Server(
+        "cyhorn-pure", _cyhorn, environment={"CYHORN_IMPL": "python"}, logs=True, preloads=True, ours=True
+    ),
     Server("bjoern", _launched, ("bjoern",)),
     Server("fastwsgi", _launched, ("fastwsgi", "setuptools<81")),
     Server("fastpysgi", _launched, ("fastpysgi",)),
@@ -210,8 +218,8 @@ SERVERS: tuple[Server, ...] = (
     Server("pyuwsgi", _pyuwsgi, ("pyuwsgi",), logs=True),
     Server("waitress", _launched, ("waitress",)),
     Server("cheroot", _launched, ("cheroot",)),
-    Server("gunicorn", _gunicorn("python"), _GUNICORN, logs=True),
-    Server("gunicorn-h1c", _gunicorn("fast"), _GUNICORN, logs=True),
+    Server("gunicorn", _gunicorn("python"), _GUNICORN, logs=True, preloads=True),
+    Server("gunicorn-h1c", _gunicorn("fast"), _GUNICORN, logs=True, preloads=True),
     Server("gunicorn-gthread", _gunicorn("fast", "-k", "gthread", "--threads", "1"), _GUNICORN, logs=True),
 )
 
