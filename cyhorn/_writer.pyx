@@ -338,6 +338,7 @@ cdef class ResponseWriter:
         self.date = b""
         self.seconds = -1
         self.lines = OutputBuffer()
+        self.lines.reserve(1)  # its `data` is never NULL
         self.last_status, self.last_code = "200 OK", 200
         self.write_callable = NULL
         self.start(False, True, True)

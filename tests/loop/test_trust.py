@@ -144,7 +144,7 @@ def test_what_is_no_handshake_is_closed_without_a_traceback(impl, garbage):
 
 @pytest.mark.parametrize("cut", [1, 7, 100])
 def test_a_handshake_may_come_in_pieces_or_not_to_an_end(impl, cut):
-    with Served(impl, hello, ssl_context=server_context(), client_header_timeout=0.05) as served:
+    with Served(impl, hello, ssl_context=server_context(), client_header_timeout=0.3) as served:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         outgoing = ssl.MemoryBIO()
