@@ -61,7 +61,7 @@ def basic(credentials: str) -> str:
         ("L", "61.002003"),
         ("M", "61002"),
         ("D", "61002003"),
-        ("p", f"<{os.getpid()}>"),
+        pytest.param("p", f"<{os.getpid()}>", id="p-this process"),
         ("{host}i", "-"),
         ("{x}o", "-"),
         ("{x}e", "-"),
