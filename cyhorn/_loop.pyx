@@ -98,7 +98,8 @@ cdef extern from *:
     struct sockaddr_in6:
         uint16_t sin6_port
         in6_addr sin6_addr
-    enum: AF_INET, AF_INET6, SOCK_NONBLOCK, SOCK_CLOEXEC, MSG_NOSIGNAL, SHUT_WR, INET6_ADDRSTRLEN
+    enum: AF_INET, AF_INET6, SOCK_NONBLOCK, SOCK_CLOEXEC, SHUT_WR, INET6_ADDRSTRLEN
+    enum: MSG_DONTWAIT, MSG_NOSIGNAL, MSG_PEEK
     int accept4(int fd, sockaddr *address, socklen_t *length, int flags) nogil
     ssize_t recv(int fd, void *buffer, size_t size, int flags) nogil
     ssize_t send(int fd, const void *buffer, size_t size, int flags) nogil
@@ -958,6 +959,8 @@ cdef class Loop:
                 limit_request_body=self.limit_request_body,
                 limit_request_fields=self.options.limit_request_fields,
                 limit_request_field_size=self.options.limit_request_field_size,
+                strip_header_spaces=self.options.strip_header_spaces,
+                permit_obsolete_folding=self.options.permit_obsolete_folding,
             )
         c.environ = c.listener.builder.make(parser, p, c.remote_addr, c.remote_port, c.trusted)
         c.target = c.listener.builder.uri
@@ -1117,7 +1120,14 @@ cdef class Loop:
                 c.linger = LINGER
             elif c.wants_keep_alive:  # a next request may cross our close
                 c.linger = GRACE if self.stopping else LINGER
+            elif (c.body_bytes is not None or c.body is not None) and self.more_waits(c):
+                c.linger = LINGER  # a close over unread bytes would be a reset, and cost the answer
         return self.forget_request(c)
+
+    cdef bint more_waits(self, Connection c) noexcept:
+        """Whether the client has sent more than its request: no more was received than the body."""
+        cdef char byte
+        return recv(c.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0
 
     cdef int complete_environ(self, Connection c, dict environ) except -1:
         """The keys that need the connection or the body."""

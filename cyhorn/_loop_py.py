@@ -678,6 +678,8 @@ class Loop:
                 limit_request_body=options.limit_request_body,
                 limit_request_fields=options.limit_request_fields,
                 limit_request_field_size=options.limit_request_field_size,
+                strip_header_spaces=options.strip_header_spaces,
+                permit_obsolete_folding=options.permit_obsolete_folding,
             )
         connection.continue_due = head.expect_continue and not more
         if not options.buffer_request_body:
@@ -789,7 +791,17 @@ class Loop:
                 connection.linger = self._timers[LINGER]
             elif head.keep_alive:  # a next request may cross our close
                 connection.linger = self._grace if self.stopping else self._timers[LINGER]
+            elif connection.body is not None and self._more_waits(connection):
+                # A close over unread bytes would be a reset, and cost the client its answer.
+                connection.linger = self._timers[LINGER]
         self._forget_request(connection)
+
+    def _more_waits(self, connection: Connection) -> bool:
+        """Whether the client has sent more than its request and what was received with it."""
+        try:
+            return bool(connection.sock.recv(1, socket.MSG_PEEK))
+        except OSError:
+            return False
 
     def _complete_environ(self, connection: Connection, environ: dict[str, Any]) -> None:
         """The keys that need the connection or the body."""

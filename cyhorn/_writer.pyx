@@ -632,6 +632,8 @@ cdef class ResponseWriter:
         elif self.length < 0 and known >= 0 and self.status_code != 304 and (known or not self.no_body):
             # An empty list answers HEAD without saying how long GET's body would be.
             self.length = known
+        if 0 <= known < self.length and not self.no_body:
+            self.keep_alive = False  # what is promised will not come: the head says so
         if self.length < 0 and not self.no_body:
             self.chunked = self.http_1_1
             if not self.http_1_1:

@@ -382,6 +382,8 @@ class ResponseWriter:
         elif length is None and known is not None and code != 304 and (known or not self._no_body):
             # An empty list answers HEAD without saying how long GET's body would be.
             self.response_length = length = known
+        if known is not None and length is not None and known < length and not self._no_body:
+            self.keep_alive = False  # what is promised will not come: the head says so
         if length is not None:
             head.append(b"Content-Length: %d\r\n" % length)
         elif not self._no_body:

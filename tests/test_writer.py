@@ -180,7 +180,7 @@ def test_a_body_shorter_than_its_length_ends_the_connection(impl):
     response.start("200 OK", ("Content-Length", "5"))
     response.writer.whole([b"ab"])
     response.writer.finish()
-    assert response.out.take().endswith(b"Content-Length: 5\r\n\r\nab")
+    assert response.out.take().endswith(b"Content-Length: 5\r\nConnection: close\r\n\r\nab")
     assert not response.writer.keep_alive and not response.writer.complete
 
 

@@ -275,7 +275,7 @@ class Loops:
         if key not in self._served:
             path = str(self.folder / f"{self.impl.name}-{len(self._served)}") if unix else None
             self._served[key] = Served(
-                self.impl, applications.application, unix=path, **vars(loop_options(case))
+                self.impl, applications.application, unix=path, **loop_options(case)._asdict()
             )
         return self._served[key]
 
@@ -288,7 +288,12 @@ class Loops:
 def on_loop(case: Case, loops: Loops, *, thorough: bool = False) -> int:
     """Deliver `case` in every way to a loop in this thread. Returns how many ways."""
     served = loops.served(case)
-    every = list(plans(case, thorough=thorough))
+    every = [
+        plan
+        for plan in plans(case, thorough=thorough)
+        # An application that reads while the client sends would wait for this very thread.
+        if case.settings.get("buffer_request_body", True) or plan.name.startswith("whole")
+    ]
     served.log.lines.clear()
     for start in range(0, len(every), 100):
         batch = every[start : start + 100]
