@@ -192,8 +192,9 @@ cdef class EnvironBuilder:
 
         size = len(environ)
         while field < end:
-            if field.slot >= 0:
-                if self.line_generations[field.slot] != parser.cache.lines[field.slot].generation:
+            # A slot may have taken up another line since this one was read, be it of this very head.
+            if field.slot >= 0 and parser.cache.lines[field.slot].generation == field.generation:
+                if self.line_generations[field.slot] != field.generation:
                     self.name_and_value(parser, p, field)
                 key = <str>self.line_keys[field.slot]
                 value = <str>self.line_values[field.slot]
@@ -246,7 +247,7 @@ cdef class EnvironBuilder:
         """Make the key and value of a line that the parsers' cache has taken up."""
         self.line_keys[field.slot] = <str>KEYS[field.known] if field.known >= 0 else _key(p, field)
         self.line_values[field.slot] = _value(p, field)
-        self.line_generations[field.slot] = parser.cache.lines[field.slot].generation
+        self.line_generations[field.slot] = field.generation
         return 0
 
     cdef str told_scheme(self, Field *field, const unsigned char *p, str value, str scheme):

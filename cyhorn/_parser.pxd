@@ -20,7 +20,8 @@ cdef struct Field:
     Span name
     Span value            # outer white space trimmed
     short known           # position in grammar.KNOWN_FIELDS, -1 for a stranger
-    short slot            # where LineCache holds the line, -1 where it does not
+    short slot            # where LineCache held the line when it was read, -1 where it did not
+    unsigned int generation  # the slot's at that time: with another it holds another line by now
     unsigned char flags
 
 

@@ -325,6 +325,7 @@ cdef inline void recall(const Line *line, Py_ssize_t start, Field *field) noexce
     field.value.length = line.value_length
     field.known = line.known
     field.flags = line.flags
+    field.generation = line.generation
 
 
 cdef inline bint may_be_held(const Field *field) noexcept:
@@ -334,10 +335,10 @@ cdef inline bint may_be_held(const Field *field) noexcept:
     return field.known < 0 or (KNOWN_RULE[field.known] == NO_RULE and field.known != COOKIE_FIELD)
 
 
-cdef short hold(
-    LineCache cache, const unsigned char *p, Py_ssize_t start, Py_ssize_t stop, const Field *field
+cdef void hold(
+    LineCache cache, const unsigned char *p, Py_ssize_t start, Py_ssize_t stop, Field *field
 ) noexcept:
-    """Hold the line p[start:stop], in the place of what its slot held. Returns the slot."""
+    """Hold the line p[start:stop] of `field`, in the place of what its slot held."""
     cdef short slot = line_slot(p + start, stop - start)
     cdef Line *line = &cache.lines[slot]
     line.length = <unsigned int>(stop - start)
@@ -348,7 +349,8 @@ cdef short hold(
     line.known = field.known
     line.flags = field.flags
     memcpy(line.text, p + start, <size_t>(stop - start))
-    return slot
+    field.slot = slot
+    field.generation = line.generation
 
 
 cdef bint valid_ipv4(const unsigned char *p, Py_ssize_t length) noexcept:
@@ -815,7 +817,7 @@ cdef class RequestParser:
             return code
         field.known = find_known(p + start, field.name.length)
         if line != NULL and may_be_held(field):
-            field.slot = hold(self.cache, p, start, stop, field)
+            hold(self.cache, p, start, stop, field)
         if field.known >= 0 and KNOWN_RULE[field.known] != NO_RULE:
             self.note_field(p, field, KNOWN_RULE[field.known])
             if KNOWN_RULE[field.known] == TRANSFER_ENCODING:

@@ -253,7 +253,9 @@ cdef inline int _kind(object name) except -1:
 cdef int _judge(object name, CheckedName *checked) except -1:
     cdef const unsigned char *text = _latin1(name)
     cdef Py_ssize_t i, n = PyUnicode_GET_LENGTH(name)
+    cdef PyObject *before = checked.text
     cdef bint good = text != NULL and n > 0
+    cdef int kind
     if good:
         for i in range(n):
             if not TOKEN[text[i]]:
@@ -261,11 +263,12 @@ cdef int _judge(object name, CheckedName *checked) except -1:
                 break
     if not good:
         raise ApplicationError(f"a response header's name is not a token: {name!r}")
-    Py_XDECREF(checked.text)
+    kind = _special(text, n)
     Py_INCREF(name)
     checked.text = <PyObject *>name
-    checked.kind = _special(text, n)
-    return checked.kind
+    checked.kind = kind
+    Py_XDECREF(before)  # last: it may run code of the application's
+    return kind
 
 
 cdef int _put_line(OutputBuffer lines, object name, object value) except -1:
@@ -527,12 +530,13 @@ cdef class ResponseWriter:
 
     cdef int take_line(self, object field) except -1:
         """Take one of the application's fields, with what it means for the response."""
-        cdef Py_ssize_t line = self.lines.used
+        cdef Py_ssize_t line
         cdef int kind
         _check_pair(field)
         name = (<tuple>field)[0]
         value = (<tuple>field)[1]
         kind = _kind(name)
+        line = self.lines.used
         if kind == CONTENT_LENGTH and self.take_length(value):
             return 0
         _put_line(self.lines, name, value)
