@@ -16,8 +16,10 @@ import signal
 import socket
 import ssl
 import subprocess
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -328,6 +330,40 @@ def hang_up(server: Backend) -> None:
     server.signal(signal.SIGHUP)
     server.wait_for("Reload done", mark)
     until(lambda: before not in server.workers() and len(server.workers()) == 1, "the old worker's end")
+
+
+def failures_of_reloads(server: Backend, front: tuple[str, int]) -> list[str]:
+    """Reload three times while clients ask at `front` again and again; what did not go well."""
+    over = threading.Event()
+    failures: list[str] = []
+    served: list[Any] = []
+
+    def ask() -> None:
+        while not over.is_set():
+            try:
+                with Wire(front) as wire:
+                    for number in range(20):
+                        answer = wire.ask("POST" if number % 2 else "GET", "/echo", b"x" * (number % 2))
+                        served.append(answer.json())
+            except Exception as error:
+                failures.append(repr(error))
+
+    def enough(count: int) -> bool:
+        return len(served) >= count or bool(failures)
+
+    clients = [threading.Thread(target=ask) for _ in range(4)]
+    for client in clients:
+        client.start()
+    try:
+        for _ in range(3):
+            until(partial(enough, len(served) + 50), "answers")
+            hang_up(server)
+    finally:
+        over.set()
+        for client in clients:
+            client.join()
+    server.settle()
+    return failures
 
 
 def http_client(port: int) -> closing[http.client.HTTPConnection]:

@@ -138,6 +138,7 @@ def upload(environ: Environ, start_response: Start) -> Iterable[bytes]:
     told = {}
     for field in message.iter_parts():
         content = field.get_payload(decode=True)
+        assert isinstance(content, bytes)
         told[field.get_param("name", header="content-disposition")] = hashlib.sha256(content).hexdigest()
     body = f"<!doctype html><title>{json.dumps(told)}</title>".encode()
     return answer(environ, start_response, body, "text/html")

@@ -24,7 +24,7 @@ from tests.neighbours.harness import (
     Program,
     Wire,
     chunked,
-    hang_up,
+    failures_of_reloads,
     listening,
     request,
     sha256,
@@ -394,29 +394,4 @@ def test_no_request_is_lost_where_idle_connections_end(
 
 
 def test_a_reload_under_load_fails_no_request(front: Front) -> None:
-    over, failures, served = threading.Event(), [], []
-
-    def ask() -> None:
-        while not over.is_set():
-            try:
-                with front.wire() as wire:
-                    for number in range(20):
-                        answer = wire.ask("POST" if number % 2 else "GET", "/echo", b"x" * (number % 2))
-                        served.append(answer.json())
-            except Exception as error:
-                failures.append(repr(error))
-
-    clients = [threading.Thread(target=ask) for _ in range(4)]
-    for client in clients:
-        client.start()
-    try:
-        for _ in range(3):
-            enough = len(served) + 50
-            until(lambda enough=enough: len(served) >= enough or failures, "answers")
-            hang_up(front.server)
-    finally:
-        over.set()
-        for client in clients:
-            client.join()
-    assert failures == []
-    front.server.settle()
+    assert failures_of_reloads(front.server, front.address) == []

@@ -7,7 +7,7 @@ import hashlib
 import io
 import threading
 from collections.abc import AsyncIterator, Iterator
-from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -21,17 +21,17 @@ STEP = 50_000
 
 
 @pytest.fixture
-def requests() -> ModuleType:
+def requests() -> Any:
     return pytest.importorskip("requests", reason="requests is not installed")
 
 
 @pytest.fixture
-def httpx() -> ModuleType:
+def httpx() -> Any:
     return pytest.importorskip("httpx", reason="httpx is not installed")
 
 
 @pytest.fixture
-def aiohttp() -> ModuleType:
+def aiohttp() -> Any:
     return pytest.importorskip("aiohttp", reason="aiohttp is not installed")
 
 
@@ -68,7 +68,7 @@ def test_http_client_keeps_one_connection_through_everything(tcp: Backend) -> No
     assert len(set(seen)) == 1
 
 
-def test_requests_takes_its_connections_from_the_pool(tcp: Backend, requests: ModuleType) -> None:
+def test_requests_takes_its_connections_from_the_pool(tcp: Backend, requests: Any) -> None:
     seen = []
     with requests.Session() as session:
         for how in WAYS:
@@ -84,7 +84,7 @@ def test_requests_takes_its_connections_from_the_pool(tcp: Backend, requests: Mo
     assert len(set(seen)) == 1
 
 
-def test_requests_streams_up_and_down(tcp: Backend, requests: ModuleType) -> None:
+def test_requests_streams_up_and_down(tcp: Backend, requests: Any) -> None:
     with requests.Session() as session:
         response = session.post(f"{tcp.url}/echo", data=pieces(), timeout=PATIENCE)
         assert upload_is_whole(response.json(), SIZE)
@@ -97,7 +97,7 @@ def test_requests_streams_up_and_down(tcp: Backend, requests: ModuleType) -> Non
             assert seen.hexdigest() == sha256(content(SIZE))
 
 
-def test_requests_leaves_a_download_and_goes_on(tcp: Backend, requests: ModuleType) -> None:
+def test_requests_leaves_a_download_and_goes_on(tcp: Backend, requests: Any) -> None:
     before = tcp.state()
     with requests.Session() as session:
         with session.get(f"{tcp.url}/endless", stream=True, timeout=PATIENCE) as response:
@@ -107,11 +107,12 @@ def test_requests_leaves_a_download_and_goes_on(tcp: Backend, requests: ModuleTy
     assert (after["begun"], after["closed"]) == (before["begun"] + 1, before["closed"] + 1)
 
 
-def test_urllib3_shares_few_connections_among_many_threads(tcp: Backend, requests: ModuleType) -> None:
+def test_urllib3_shares_few_connections_among_many_threads(tcp: Backend, requests: Any) -> None:
     import urllib3
 
     seen, failures = set(), []
-    with urllib3.HTTPConnectionPool(*tcp.address, maxsize=3, block=True, timeout=PATIENCE) as pool:
+    host, port = tcp.address
+    with urllib3.HTTPConnectionPool(host, port, maxsize=3, block=True, timeout=PATIENCE) as pool:
 
         def ask(first: int) -> None:
             for number in range(first, first + 20):
@@ -133,7 +134,7 @@ def test_urllib3_shares_few_connections_among_many_threads(tcp: Backend, request
     assert len(seen) <= 3
 
 
-def test_httpx_keeps_its_connection_and_streams(tcp: Backend, httpx: ModuleType) -> None:
+def test_httpx_keeps_its_connection_and_streams(tcp: Backend, httpx: Any) -> None:
     seen = []
     with httpx.Client(base_url=tcp.url, timeout=PATIENCE, trust_env=False) as client:
         for how in WAYS:
@@ -152,10 +153,10 @@ def test_httpx_keeps_its_connection_and_streams(tcp: Backend, httpx: ModuleType)
     assert len(set(seen)) == 1
 
 
-def test_aiohttp_sends_many_requests_at_once(tcp: Backend, aiohttp: ModuleType) -> None:
-    async def ask(session: object, number: int) -> str:
+def test_aiohttp_sends_many_requests_at_once(tcp: Backend, aiohttp: Any) -> None:
+    async def ask(session: Any, number: int) -> str:
         url = f"{tcp.url}/echo?{number}"
-        async with session.post(url, data=content(number * 1000)) as response:  # type: ignore[attr-defined]
+        async with session.post(url, data=content(number * 1000)) as response:
             told = await response.json()
             assert (told["target"], told["size"]) == (f"/echo?{number}", number * 1000)
             name: str = response.headers["X-Connection"]
@@ -170,7 +171,7 @@ def test_aiohttp_sends_many_requests_at_once(tcp: Backend, aiohttp: ModuleType) 
     assert len(set(asyncio.run(main()))) <= 8
 
 
-def test_aiohttp_streams_up_and_down_and_leaves(tcp: Backend, aiohttp: ModuleType) -> None:
+def test_aiohttp_streams_up_and_down_and_leaves(tcp: Backend, aiohttp: Any) -> None:
     async def main() -> None:
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=PATIENCE)) as session:
             async with session.post(f"{tcp.url}/echo", data=pieces_from_a_coroutine()) as response:
