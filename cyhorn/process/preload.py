@@ -38,6 +38,7 @@ class Preloader:
         self._former: tuple[set[str], dict[str, ModuleType]] = (set(), {})
         self._loading = False
         self._frozen = False
+        self._again = False
 
     def load(self, function: Callable[[], object] | None, freeze: bool = False) -> None:
         """Forget what the last load brought in, then call `function` (None: load nothing).
@@ -51,8 +52,10 @@ class Preloader:
             self._frozen = False
         saved = {name: sys.modules.pop(name) for name in _forgettable(self._brought)}
         self._former = (self._brought, saved)
-        importlib.invalidate_caches()
-        linecache.checkcache()
+        if self._again:  # on some Pythons the first of these loads importlib.metadata
+            importlib.invalidate_caches()
+            linecache.checkcache()
+        self._again = True
         before = set(sys.modules)
         try:
             self._loading = True
