@@ -636,8 +636,10 @@ cdef class Loop:
 
     cdef int pause(self, Listener listener, long long duration) except -1:
         """Leave new connections to the other workers for a while."""
+        if not listener.resume_at:
+            self.control(EPOLL_CTL_DEL, listener.fd, 0, 0)
         listener.resume_at = self.now + duration
-        return self.control(EPOLL_CTL_DEL, listener.fd, 0, 0)
+        return 0
 
     cdef bint has_its_share(self) noexcept:
         """Whether this worker holds more connections than the others that accept.
@@ -779,10 +781,9 @@ cdef class Loop:
         self.draining = True
         self.now = clock_ns(CLOCK_MONOTONIC_COARSE)
         for listener in self.listeners:
-            if not listener.resume_at:
-                for _ in range(DRAIN_BATCHES):
-                    if not self.accept(listener):
-                        break
+            for _ in range(DRAIN_BATCHES):
+                if not self.accept(listener):
+                    break
         self.close_listeners()
         for c in self.open_connections():
             if c.state == IDLE or (c.state == HEAD and not c.pending_size):

@@ -433,7 +433,8 @@ class Loop:
 
     def _pause(self, listener: _Listener, seconds: float) -> None:
         """Leave new connections to the other workers for a while."""
-        self._selector.unregister(listener.info.sock)
+        if not listener.resume_at:
+            self._selector.unregister(listener.info.sock)
         listener.resume_at = self._now + seconds
 
     def _has_its_share(self) -> bool:
@@ -527,10 +528,9 @@ class Loop:
         self._draining = True
         self._now = time.monotonic()
         for listener in self._listeners:
-            if not listener.resume_at:
-                for _ in range(DRAIN_BATCHES):
-                    if not self._accept(listener):
-                        break
+            for _ in range(DRAIN_BATCHES):
+                if not self._accept(listener):
+                    break
         self._close_listeners()
         for connection in list(self._connections.values()):
             if connection.state == IDLE or (connection.state == HEAD and not connection.pending):

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from cyhorn.process.heartbeat import HeartbeatTable
+from cyhorn.process.heartbeat import READY, HeartbeatTable
 from tests.loop.driver import CLOSE, Served, chunked, echo, get, hello, path, post, read_all
 
 SHORT = 0.03  # seconds of a timer that is to expire
@@ -450,6 +450,43 @@ def test_what_the_kernel_queue_holds_is_accepted_and_answered(impl):
         for number, client in enumerate(clients):
             (answer,) = client.answers_until_end()
             assert answer.closes and answer.body == b"/%d" % number
+
+
+def test_what_was_left_to_other_workers_is_answered_when_the_loop_stops(impl):
+    """A worker with more than its share pauses; the others may be about to leave, too."""
+    table = HeartbeatTable(2)
+    slot, other = table.claim(), table.claim()
+    slot.state = other.state = READY
+    with Served(impl, path, heartbeat=slot, multiprocess=True) as served:
+        clients = [served.connect(get(f"/{number}")) for number in range(20)]
+        for _ in range(3):
+            served.turn(0)
+        assert 0 < served.loop.connections < 20
+        served.loop.stop()
+        while served.turn(0.05):
+            for client in clients:
+                if not client.ended:
+                    client._receive()
+        for number, client in enumerate(clients):
+            (answer,) = client.answers_until_end()
+            assert answer.body == b"/%d" % number
+    table.close()
+
+
+def test_stopping_without_descriptors_is_stopping(impl):
+    with Served(impl, hello) as served:
+        waiting = served.connect(get())
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        spare = os.open("/dev/null", os.O_RDONLY)
+        os.close(spare)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (spare, hard))
+        try:
+            served.turn(0)
+            served.loop.stop()
+            served.turn_until(lambda: not served.turn(0.01))
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        waiting.until_end()
 
 
 def test_a_new_connection_has_a_moment_to_send_its_request_and_its_time_to_end_it(impl):
