@@ -55,6 +55,9 @@ class EmptyInput:
         """Always 0."""
         return 0
 
+    def flush(self) -> None:
+        """Nothing to do; wrappers of the standard library call it when they are closed."""
+
     def close(self) -> None:
         """Nothing to do: the object is shared."""
 
