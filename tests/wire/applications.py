@@ -102,7 +102,7 @@ def raises_after_write(environ: Environ, start_response: Any) -> Any:
     raise RuntimeError("the application failed")
 
 
-def exits(environ: Environ, start_response: Any) -> Any:
+def raises_a_key_error(environ: Environ, start_response: Any) -> Any:
     raise KeyError("CONTENT_LENGTH")
 
 

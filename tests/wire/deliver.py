@@ -28,6 +28,8 @@ from tests.wire.judge import Output, answered, before, judge, sentinel
 
 #: A case's bytes are cut at each offset up to this size; beyond it, at its ends and in some places.
 EVERY_CUT_SIZE = 400
+#: Beyond this size, in a few places only.
+LARGE = 100_000
 #: Of a message no longer than this, each byte comes alone.
 EVERY_BYTE_SIZE = 1200
 
@@ -51,6 +53,8 @@ def _offsets(case: Case, thorough: bool) -> list[int]:
     if thorough or size <= EVERY_CUT_SIZE:
         return list(range(1, size))
     chosen = random.Random(case.name)
+    if size > LARGE:
+        return sorted(chosen.randrange(1, size) for _ in range(3))
     ends = {offset for offset in (*range(1, 60), *range(size - 60, size + 1)) if 0 < offset < size}
     return sorted(ends | {chosen.randrange(1, size) for _ in range(40)})
 
@@ -85,7 +89,7 @@ def plans(case: Case, *, thorough: bool = False, cuts: bool = True) -> Iterator[
     follows = not case.first and case.settings.get("keepalive") != 0
     if follows:
         yield spread("whole, behind another request", (), preceded=True)
-    step = 1 if thorough or size <= EVERY_BYTE_SIZE else size // 400
+    step = 1 if thorough or size <= EVERY_BYTE_SIZE else size // (400 if size < LARGE else 20)
     chosen = random.Random(case.name)
     offsets = _offsets(case, thorough)
     if cuts:
@@ -361,7 +365,7 @@ def on_server(case: Case, addresses: dict[str, Any], *, thorough: bool = False) 
         (transport, plan)
         for transport in transports
         for plan in plans(case, thorough=thorough, cuts=thorough)
-        if thorough or len(case.data) < 100_000 or plan.name == "whole"
+        if thorough or len(case.data) < LARGE or plan.name == "whole"
     ]
     for start in range(0, len(every), 64):
         clients = []
