@@ -9,12 +9,12 @@ import pytest
 
 from tests.wire.case import corpus
 from tests.wire.deliver import Loops
-from tests.wire.servers import Servers
+from tests.wire.servers import Servers, by_group
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "case" in metafunc.fixturenames:
-        cases = corpus()
+        cases = by_group(corpus()) if "servers" in metafunc.fixturenames else list(corpus())
         metafunc.parametrize("case", cases, ids=[case.name for case in cases])
 
 
@@ -35,6 +35,6 @@ def loops(impl: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loops
 @pytest.fixture(scope="session")
 def servers(impl: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     """The running servers of the side under test."""
-    made = Servers(impl.name, tmp_path_factory.mktemp("servers"))
+    made = Servers(impl.name, tmp_path_factory.mktemp("servers"), by_group(corpus()))
     yield made
     made.close()

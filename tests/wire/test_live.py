@@ -19,4 +19,4 @@ def fresh_build() -> None:
 
 def test_a_server_answers_what_the_case_says(case: Case, servers: Servers, thorough: bool) -> None:
     on_server(case, servers.addresses(case), thorough=thorough)
-    assert servers.tracebacks() == []
+    assert servers.mistakes(case) == []
