@@ -65,8 +65,9 @@ syscalls: build ## system calls per request (strace) against what they should be
 regression: build ## time the tree against a base commit, both built here
 	$(PY) -m perf.regression $(ARGS)
 
-fuzz: build ## feed mutated bytes to both twins of the parser
+fuzz: build ## feed mutated bytes and whole connections to both twins (ARGS="--seconds 600")
 	$(PY) -m fuzz.fuzz_parser $(ARGS)
+	$(PY) -W ignore -m fuzz.fuzz_wire $(ARGS)
 
 docs: $(VENV)/.installed ## write the manual to docs/_build (installs Sphinx)
 	CYHORN_BUILD=pure $(PY) -m pip install --quiet --no-build-isolation --editable '.[docs]'

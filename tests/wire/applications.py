@@ -407,6 +407,55 @@ def catches_its_bad_header(environ: Environ, start_response: Any) -> list[bytes]
     return [b"mended"]
 
 
+def program(environ: Environ, start_response: Any) -> Any:
+    """Does what the query says, in words that dots part::
+
+        list        returns its items as a list, and not as an iterator
+        closing     asks for a close
+        readN       reads N bytes of the input
+        lengthN     declares N bytes
+        startNNN    start_response
+        againNNN    start_response once more
+        replaceNNN  start_response with exc_info
+        hints       early hints
+        writeTEXT   write
+        itemTEXT    yields TEXT
+        raise       raises
+    """
+    words = environ["QUERY_STRING"].split(".")
+    headers = list(TEXT)
+    if "closing" in words:
+        headers.append(("Connection", "close"))
+    items = _run(environ, start_response, words, headers)
+    return list(items) if "list" in words else items
+
+
+def _run(environ: Environ, start_response: Any, words: list[str], headers: Any) -> Iterator[bytes]:
+    write: Any = None
+    for word in words:
+        name = word.rstrip("0123456789")
+        number = word[len(name) :]
+        if name == "read":
+            yield environ["wsgi.input"].read(int(number))
+        elif name == "length":
+            headers.append(("Content-Length", number))
+        elif name in ("start", "again"):
+            write = start_response(f"{number} Told", list(headers))
+        elif name == "replace":
+            try:
+                raise ValueError(word)
+            except ValueError as error:
+                write = start_response(f"{number} Replaced", TEXT, (ValueError, error, error.__traceback__))
+        elif name == "hints":
+            environ["wsgi.early_hints"]([("Link", "<a>")])
+        elif word == "raise":
+            raise RuntimeError(word)
+        elif word.startswith("write"):
+            write(word[5:].encode("latin-1"))
+        elif word.startswith("item"):
+            yield word[4:].encode("latin-1")
+
+
 #: name → application. Where one differs from another by a value only, the value stands here.
 NAMED: dict[str, Application] = {
     name: value
