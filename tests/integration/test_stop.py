@@ -110,8 +110,8 @@ def test_term_right_after_the_start_is_obeyed(serve_any: Serve, tmp_path: Path) 
 def test_a_term_that_the_booting_application_swallows_is_repeated(serve_any: Serve, tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(
         "import os, time\n"
-        "os.write(1, b'LOADING\\n')\n"
-        "try:\n    time.sleep(60)\nexcept BaseException:\n    os.write(1, b'SWALLOWED\\n')\n"
+        "try:\n    os.write(1, b'LOADING\\n')\n    time.sleep(60)\n"
+        "except BaseException:\n    os.write(1, b'SWALLOWED\\n')\n"
         "time.sleep(60)\n"
     )
     server = serve_any()

@@ -103,6 +103,9 @@ def restored_logging() -> Iterator[None]:
     before = [
         (log, list(log.handlers), list(log.filters), log.level, log.propagate, log.disabled) for log in logs
     ]
+    for log in logs[1:]:  # whatever a test elsewhere has left: here every one begins with fresh loggers
+        log.handlers.clear()
+        log.propagate = True
     yield
     for log, handlers, filters, level, propagate, disabled in before:
         for handler in log.handlers[:]:
