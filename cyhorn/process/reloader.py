@@ -190,10 +190,12 @@ class InotifyReloader(Reloader):
 
     def _refresh(self) -> str | None:
         """Watch what has come to be imported, or was lost sight of. Returns a file that changed meanwhile."""
+        for filename in self._module_files():
+            self._seen.setdefault(filename, signature(filename))
         for filename in (*self._module_files(), *self._extras()):
-            if filename not in self._known:
+            # An extra file that was not seen yet is new: `_changed_extra` says so when it looks next.
+            if filename not in self._known and filename in self._seen:
                 self._known.add(filename)
-                self._seen.setdefault(filename, signature(filename))
                 for place in (os.path.abspath(filename), os.path.realpath(filename)):
                     folder, name = os.path.split(place)
                     names = self._folders.setdefault(os.path.realpath(folder), {})

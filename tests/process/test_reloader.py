@@ -367,3 +367,11 @@ def test_a_compiled_file_stands_for_its_source(tmp_path):
     assert source_of(str(tmp_path / "a.pyc")) == str(source)
     assert source_of(str(tmp_path / "b.pyc")) == str(tmp_path / "b.pyc")
     assert source_of(str(tmp_path / "c.so")) == str(tmp_path / "c.so")
+
+
+def test_a_file_that_appears_while_the_watches_are_refreshed_is_not_taken_for_an_old_one(tmp_path):
+    reloader = InotifyReloader([str(tmp_path / "*.html")])
+    reloader._first_look()
+    (tmp_path / "new.html").write_text("new")
+    assert reloader._refresh() is None
+    assert reloader._changed_extra() == str(tmp_path / "new.html")
