@@ -45,7 +45,7 @@ def server(
     request: pytest.FixtureRequest, impl: Implementation, serve: Serve, browser: Browser
 ) -> Iterator[Backend]:
     # The browser holds on to what it has opened, used or not: these end it.
-    short = ("--keep-alive", "1", "--client-header-timeout", "2")
+    short = ("--keep-alive", "1", "--client-header-timeout", "2", "--send-timeout", "3")
     with serve(impl.name, request.param, *short, application="tests.neighbours.pages") as server:
         yield server
         browser.go("about:blank")
