@@ -50,11 +50,11 @@ def _cut(data: bytes, cuts: Sequence[int]) -> tuple[bytes, ...]:
 def _offsets(case: Case, thorough: bool) -> list[int]:
     """Where the case's bytes are cut in two."""
     size = len(case.data)
-    if thorough or size <= EVERY_CUT_SIZE:
-        return list(range(1, size))
     chosen = random.Random(case.name)
     if size > LARGE:
-        return sorted(chosen.randrange(1, size) for _ in range(3))
+        return sorted(chosen.randrange(1, size) for _ in range(60 if thorough else 3))
+    if thorough or size <= EVERY_CUT_SIZE:
+        return list(range(1, size))
     ends = {offset for offset in (*range(1, 60), *range(size - 60, size + 1)) if 0 < offset < size}
     return sorted(ends | {chosen.randrange(1, size) for _ in range(40)})
 
@@ -89,7 +89,11 @@ def plans(case: Case, *, thorough: bool = False, cuts: bool = True) -> Iterator[
     follows = not case.first and case.settings.get("keepalive") != 0
     if follows:
         yield spread("whole, behind another request", (), preceded=True)
-    step = 1 if thorough or size <= EVERY_BYTE_SIZE else size // (400 if size < LARGE else 20)
+    step = 1
+    if size > LARGE:
+        step = size // 20
+    elif size > EVERY_BYTE_SIZE:
+        step = size // (min(size, 5000) if thorough else 400)  # a server gives a head some seconds
     chosen = random.Random(case.name)
     offsets = _offsets(case, thorough)
     if cuts:
@@ -365,7 +369,7 @@ def on_server(case: Case, addresses: dict[str, Any], *, thorough: bool = False) 
         (transport, plan)
         for transport in transports
         for plan in plans(case, thorough=thorough, cuts=thorough)
-        if thorough or len(case.data) < LARGE or plan.name == "whole"
+        if len(case.data) < LARGE or plan.name == "whole"
     ]
     for start in range(0, len(every), 64):
         clients = []
