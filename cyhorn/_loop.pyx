@@ -28,7 +28,7 @@ import select
 import time
 from io import BytesIO
 
-from cyhorn.errors import ApplicationError, ClientDisconnected, Code, HttpError, http_error
+from cyhorn.errors import ApplicationError, ClientDisconnected, Code, HttpError, ResponseCut, http_error
 from cyhorn.net.addresses import TrustedPeers
 from cyhorn.wsgi.client_socket import ClientSocket
 from cyhorn.wsgi.error_page import error_response
@@ -116,12 +116,14 @@ cdef enum:
     DRAIN_BATCHES = 256         # batches accepted at most when the loop stops: clients may come as fast
     GATHER_MAX = 65536          # answers of more bytes than this do not wait for those behind them
     PART_COUNT = 512            # parts of one sendmsg
+    ENCRYPT_SIZE = 256 << 10    # bytes encrypted at once
     FAST_CALLS = 64             # calls that must have been fast before answers wait for those behind them
     FAST_CALL = 50000           # nanoseconds of a fast call
     LINGER_MAX = 32 << 20       # bytes dropped from a lingering connection before it is closed all the same
     SECOND = 1000000000
 
 cdef long long STOP_GRACE = 300000000     # for a silent connection to send a request, once the loop stops
+cdef long long LONG_CALL = 100000000      # a call that takes longer has kept others waiting
 cdef long long SHARE_PAUSE = 50000000     # a worker with more than its share leaves new ones to the others
 cdef long long ACCEPT_PAUSE = 250000000   # without accepting, after the process ran out of descriptors
 
@@ -193,6 +195,7 @@ cdef class Loop:
     cdef dict watched                 # descriptor → callable
     cdef set warned
     cdef int fast_calls
+    cdef int late_turns               # this turn and so many more serve who waited behind a long call
     cdef int last_count               # events of the turn before
     cdef long long now
     cdef long long next_tick
@@ -453,6 +456,8 @@ cdef class Loop:
         elif self.heartbeat is not None:
             self.heartbeat.notify()
         self.mark(self.layout.busy)
+        if self.late_turns:
+            self.late_turns -= 1
         for i in range(count):
             self.dispatch(events[i].data.u64, events[i].events)
         self.expire(now)
@@ -501,12 +506,21 @@ cdef class Loop:
             else:
                 self.readable(c)
         except ClientDisconnected as error:
-            self.log.debug("The client is gone: %s", error)
+            self.log_loss(c, error)
             self.drop(c)
         except Exception:
             # A mistake of ours, or a resource that ran out: this connection's loss alone.
             self.log.exception("Error while serving ip=%s", c.remote_addr)
             self.drop(c)
+        return 0
+
+    cdef int log_loss(self, Connection c, object error) except -1:
+        if isinstance(error, ResponseCut):
+            if c.remote_addr is None:
+                self.name_peer(c)
+            self.log.warning("A response to ip=%s was cut: %s", c.remote_addr, error)
+        else:
+            self.log.debug("The client is gone: %s", error)
         return 0
 
     cdef int patience(self) except -1:
@@ -664,6 +678,19 @@ cdef class Loop:
                 workers += 1
                 held += (<const int *>(slot + self.layout.connections))[0]
         return workers > 1 and self.connections >= held * 9 // (8 * workers) + 2
+
+    cdef bint others_wait(self) noexcept:
+        """Whether another worker has nothing to do at the moment: `Slot.others_wait`."""
+        cdef const char *slot
+        cdef int i
+        if self.table != NULL:
+            for i in range(self.table_used[0]):
+                slot = self.table + i * self.layout.slot
+                if slot != <const char *>self.slot_beat and (
+                    (<const int *>(slot + self.layout.state))[0] == self.layout.ready
+                ):
+                    return True
+        return False
 
     cdef int accepted(self, int fd, const unsigned char *address, Listener listener) except -1:
         """A connection begins. `address` is its peer's, NULL for one of this machine."""
@@ -1053,7 +1080,7 @@ cdef class Loop:
         cdef ResponseWriter writer
         cdef dict environ = c.environ
         cdef bint keep_alive, timed
-        cdef long long begun = 0, taken
+        cdef long long begun = 0, taken, before
         cdef str target = c.target
         self.requests += 1
         c.served += 1
@@ -1070,6 +1097,8 @@ cdef class Loop:
         keep_alive = c.wants_keep_alive and self.has_keep_alive and not self.stopping
         if not self.buffer_request_body and (c.decoder is not None or c.remaining):
             keep_alive = False  # the application may leave some of it unread
+        if self.late_turns and keep_alive and self.others_wait():
+            keep_alive = False  # the client has waited here, and need not: others have nothing to do
         if (Py_REFCNT(<PyObject *>self.start_response) > 1 or Py_REFCNT(<PyObject *>self.write) > 1
                 or Py_REFCNT(<PyObject *>self.writer) > 3):  # ours, and that of each of the two
             self.renew_writer()  # the application or a hook kept one: it must not reach the next response
@@ -1099,7 +1128,10 @@ cdef class Loop:
                 self.call(c, writer, environ, request)
         finally:
             self.current = None
+        before = self.now
         self.now = clock_ns(CLOCK_MONOTONIC_COARSE)  # whoever waits from now on does not pay for the call
+        if self.now - before >= LONG_CALL:
+            self.late_turns = 2  # the rest of this turn, and what came in during the call
         if timed:
             taken = clock_ns(CLOCK_MONOTONIC) - begun
             self.fast_calls = self.fast_calls + 1 if taken <= FAST_CALL else 0
@@ -1176,7 +1208,7 @@ cdef class Loop:
                     if close_iterable is not None:
                         self.close_iterable(close_iterable, c)
         except ClientDisconnected as error:
-            self.log.debug("The client is gone: %s", error)
+            self.log_loss(c, error)
             writer.fail(499)
             self.drop(c)
         except Exception as error:
@@ -1325,8 +1357,7 @@ cdef class Loop:
             out.forget()
             raise ClientDisconnected("the connection is closed")
         if c.tls is not None:
-            c.tls.write(out.take())
-            return self.send_bytes(c, c.tls.pending_output())
+            return self.encrypt(c)
         if c.queue is not None:
             return self.send_bytes(c, out.take())
         if out.large_count:
@@ -1380,24 +1411,38 @@ cdef class Loop:
         if sent == out.size:
             out.forget()
             return 0
-        # What is left goes to the queue: the large parts as they are, the others copied.
-        left = []
-        at = 0
-        for i in range(out.large_count):
-            if out.places[i] > at:
-                left.append(PyBytes_FromStringAndSize(<const char *>out.data + at, out.places[i] - at))
-                at = out.places[i]
-            left.append(large[i])
-        if out.used > at:
-            left.append(PyBytes_FromStringAndSize(<const char *>out.data + at, out.used - at))
-        out.forget()
-        for part in left:
+        for part in self.take_parts():  # what is left goes to the queue
             length = PyBytes_GET_SIZE(part)
             if sent >= length:
                 sent -= length
             else:
                 self.enqueue(c, memoryview(part)[sent:])
                 sent = 0
+        return 0
+
+    cdef list take_parts(self):
+        """What has gathered, and forget it: the large parts as they are, the others copied."""
+        cdef OutputBuffer out = self.out
+        cdef Py_ssize_t i, at = 0
+        cdef list parts = []
+        for i in range(out.large_count):
+            if out.places[i] > at:
+                parts.append(PyBytes_FromStringAndSize(<const char *>out.data + at, out.places[i] - at))
+                at = out.places[i]
+            parts.append(out.large[i])
+        if out.used > at:
+            parts.append(PyBytes_FromStringAndSize(<const char *>out.data + at, out.used - at))
+        out.forget()
+        return parts
+
+    cdef int encrypt(self, Connection c) except -1:
+        """Send what has gathered over TLS, a piece at a time: a large answer is not in memory twice."""
+        cdef Py_ssize_t start
+        tls = c.tls
+        for part in self.take_parts():
+            for start in range(0, PyBytes_GET_SIZE(part), ENCRYPT_SIZE):
+                tls.write(memoryview(part)[start:start + ENCRYPT_SIZE])
+                self.send_bytes(c, tls.pending_output())
         return 0
 
     cdef int send_bytes(self, Connection c, bytes data) except -1:
@@ -1449,10 +1494,7 @@ cdef class Loop:
         return 0
 
     cdef int writable(self, Connection c) except -1:
-        try:
-            took = c.queue.drain(c.fd)
-        except ClientDisconnected:
-            return self.drop(c)
+        took = c.queue.drain(c.fd)
         if c.queue.size:
             if took:
                 self.enter(c, SENDING)
@@ -1510,6 +1552,11 @@ cdef class Loop:
                     break
                 plain += more
         except ClientDisconnected as error:
+            if getattr(error, "plain_http", False):
+                c.tls = None  # so that the client can read what is wrong
+                self.refuse(c, http_error(Code.PLAIN_HTTP), _begins_head(self.received, n))
+                self.settle(c)
+                return None
             self.log.debug("TLS from %s failed: %s", c.remote_addr, error)
             plain = b""
             ended = True

@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any
 from cyhorn._environ_py import EnvironBuilder
 from cyhorn._parser_py import ChunkedDecoder, RequestHead, RequestParser
 from cyhorn._writer_py import OutputBuffer, ResponseWriter
-from cyhorn.errors import ApplicationError, ClientDisconnected, Code, HttpError, http_error
+from cyhorn.errors import ApplicationError, ClientDisconnected, Code, HttpError, ResponseCut, http_error
 from cyhorn.net.addresses import TrustedPeers
 from cyhorn.wsgi.client_socket import ClientSocket
 from cyhorn.wsgi.error_page import error_response
@@ -63,6 +63,8 @@ DRAIN_BATCHES = 256
 JOIN_MAX = 16384
 #: Answers to pipelined requests that are more bytes than this do not wait for those behind them.
 GATHER_MAX = 65536
+#: Bytes encrypted at once: a large answer is not in memory a second time.
+ENCRYPT_SIZE = 256 << 10
 #: Bytes read and dropped from a lingering connection before it is closed all the same.
 LINGER_MAX = 32 << 20
 #: Seconds that a silent connection may still take to send a request once the loop stops: one that is
@@ -72,6 +74,8 @@ STOP_GRACE = 0.3
 ACCEPT_PAUSE = 0.25
 #: Seconds for which a worker that holds more than its share leaves new connections to the others.
 SHARE_PAUSE = 0.05
+#: A call of the application that takes longer has kept others waiting (seconds).
+LONG_CALL = 0.1
 #: Answers wait for those behind them only when as many calls took no longer than this (seconds).
 FAST_CALL, FAST_CALLS = 50e-6, 64
 
@@ -201,6 +205,7 @@ class Loop:
         self._connections: dict[int, Connection] = {}
         self._warned: set[str] = set()
         self._fast_calls = 0
+        self._late_turns = 0  # this turn and so many more serve who waited behind a long call
         self._now = time.monotonic()
         self._next_tick = 0.0
 
@@ -310,6 +315,7 @@ class Loop:
             self.heartbeat.notify()
             if self._slot is not None:
                 self._slot.mark(busy=True)
+        self._late_turns = max(0, self._late_turns - 1)
         for key, mask in events:
             target = key.data
             if type(target) is Connection:
@@ -338,12 +344,18 @@ class Loop:
             else:
                 self._readable(connection)
         except ClientDisconnected as error:
-            self.log.debug("The client is gone: %s", error)
+            self._log_loss(connection, error)
             self._close(connection)
         except Exception:
             # A mistake of ours, or a resource that ran out: this connection's loss alone.
             self.log.exception("Error while serving ip=%s", connection.remote_addr)
             self._close(connection)
+
+    def _log_loss(self, connection: Connection, error: ClientDisconnected) -> None:
+        if isinstance(error, ResponseCut):
+            self.log.warning("A response to ip=%s was cut: %s", connection.remote_addr, error)
+        else:
+            self.log.debug("The client is gone: %s", error)
 
     def _patience(self) -> float:
         """Seconds until the next timer, at most a tick."""
@@ -565,6 +577,11 @@ class Loop:
             while more := tls.read(RECEIVE_SIZE):
                 plain += more
         except ClientDisconnected as error:
+            if getattr(error, "plain_http", False):
+                connection.tls = None  # so that the client can read what is wrong
+                self._refuse(connection, http_error(Code.PLAIN_HTTP), data)
+                self._settle(connection)
+                return None
             self.log.debug("TLS from %s failed: %s", connection.remote_addr, error)
             plain, data = b"", b""
         output = tls.pending_output()  # the handshake's side of it, or an alert
@@ -746,6 +763,8 @@ class Loop:
         keep_alive = head.keep_alive and options.keepalive > 0 and not self.stopping
         if not options.buffer_request_body and unread:
             keep_alive = False  # the application may leave some of it unread
+        if self._late_turns and keep_alive and self._slot is not None and self._slot.others_wait():
+            keep_alive = False  # the client has waited here, and need not: others have nothing to do
         if sys.getrefcount(self._writer) > 2:
             self._writer = self._new_writer()  # the application kept start_response or write
         writer = self._writer
@@ -767,7 +786,9 @@ class Loop:
                 self._call(connection, writer, environ, request)
         finally:
             self._current = None
-        self._now = time.monotonic()  # whoever waits from now on does not pay for the call
+        before, self._now = self._now, time.monotonic()  # who waits from now on does not pay for the call
+        if self._now - before >= LONG_CALL:
+            self._late_turns = 2  # the rest of this turn, and what came in during the call
         if timed:
             seconds = time.perf_counter() - begun
             self._fast_calls = self._fast_calls + 1 if seconds <= FAST_CALL else 0
@@ -850,7 +871,7 @@ class Loop:
                 if close is not None:
                     self._close_iterable(close, connection)
         except ClientDisconnected as error:
-            self.log.debug("The client is gone: %s", error)
+            self._log_loss(connection, error)
             writer.fail(499)
             self._close(connection)
         except Exception as error:
@@ -998,12 +1019,21 @@ class Loop:
             out.clear()
             raise ClientDisconnected("the connection is closed")
         if connection.tls is not None:
-            connection.tls.write(out.take())
-            self._send(connection, connection.tls.pending_output())
+            self._encrypt(connection, connection.tls)
         elif out.size > JOIN_MAX and 1 < len(out.parts) < 512 and not connection.queue:
             self._send_parts(connection)
         else:
             self._send(connection, out.take())
+
+    def _encrypt(self, connection: Connection, tls: TLSChannel) -> None:
+        """Send what has gathered over TLS, a piece at a time."""
+        parts = list(self._out.parts)
+        self._out.clear()
+        for part in parts if len(parts) == 1 or sum(map(len, parts)) > JOIN_MAX else [b"".join(parts)]:
+            with memoryview(part) as view:
+                for start in range(0, len(part), ENCRYPT_SIZE):
+                    tls.write(view[start : start + ENCRYPT_SIZE])
+                    self._send(connection, tls.pending_output())
 
     def _send_parts(self, connection: Connection) -> None:
         """Send large parts without joining them."""
@@ -1072,11 +1102,7 @@ class Loop:
     def _writable(self, connection: Connection) -> None:
         queue = connection.queue
         assert queue is not None
-        try:
-            took = queue.drain(connection.fd)
-        except ClientDisconnected:
-            self._close(connection)
-            return
+        took = queue.drain(connection.fd)
         if queue:
             if took:
                 self._enter(connection, SENDING)

@@ -47,6 +47,10 @@ class ClientDisconnected(CyhornError):
     """The peer went away; worth a debug line, never a traceback."""
 
 
+class ResponseCut(ClientDisconnected):
+    """A response cannot be brought to its end, by no fault of the peer: the operator is told."""
+
+
 class HaltServer(BaseException):
     """Leave the arbiter's loop and end the process with `exit_status`."""
 
@@ -101,6 +105,7 @@ class Code(IntEnum):
     TIMEOUT = 37
     INTERNAL = 38
     SPOOL_FULL = 39
+    PLAIN_HTTP = 40
 
 
 #: code → (status of the answer, what is wrong, in words for the log).
@@ -144,6 +149,7 @@ HTTP_ERRORS: dict[Code, tuple[int, str]] = {
     Code.TIMEOUT: (408, "the request did not arrive in time"),
     Code.INTERNAL: (500, "the request failed"),
     Code.SPOOL_FULL: (507, "the body cannot be spooled"),
+    Code.PLAIN_HTTP: (400, "plain HTTP was sent to a TLS port"),
 }
 
 

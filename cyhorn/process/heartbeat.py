@@ -163,5 +163,13 @@ class Slot:
                 connections += self._narrow[narrow + CONNECTIONS // 4]
         return connections * 9 // (8 * workers) + 2 if workers > 1 else None
 
+    def others_wait(self) -> bool:
+        """Whether another worker has nothing to do at the moment."""
+        return any(
+            self._narrow[index * SLOT_SIZE // 4 + STATE // 4] == READY
+            for index in range(self.table.used)
+            if index != self.index
+        )
+
     def __repr__(self) -> str:
         return f"<Slot {self.index} {STATE_NAMES[self.state]} pid={self.pid}>"

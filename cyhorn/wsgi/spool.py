@@ -12,7 +12,7 @@ import os
 from collections import deque
 from typing import IO
 
-from cyhorn.errors import ClientDisconnected
+from cyhorn.errors import ClientDisconnected, ResponseCut
 
 Bytes = bytes | bytearray | memoryview
 
@@ -90,6 +90,14 @@ class FileRegion:
         self.owned = owned
 
 
+def _name_of(fd: int) -> str:
+    """What is behind the open descriptor `fd`, in words."""
+    try:
+        return f"the file {os.readlink(f'/proc/self/fd/{fd}')!r}"
+    except OSError:
+        return "a file"
+
+
 class OutQueue:
     """What a connection has still to send, in order: memory, then a spool file.
 
@@ -153,8 +161,8 @@ class OutQueue:
     def drain(self, fd: int) -> bool:
         """Write to the non-blocking socket `fd` what it takes; return whether it took any.
 
-        Raises ClientDisconnected when the peer is gone, or when a file that was being sent
-        has become shorter than its response.
+        Raises ClientDisconnected when the peer is gone, and ResponseCut when a file that was being
+        sent has become shorter than its response.
         """
         took = False
         try:
@@ -163,7 +171,7 @@ class OutQueue:
                 if isinstance(item, FileRegion):
                     count = os.sendfile(fd, item.fd, item.offset, min(item.count, _SENDFILE_MAX))
                     if not count:
-                        raise ClientDisconnected("a file became shorter while it was sent")
+                        raise ResponseCut(f"{_name_of(item.fd)} became shorter while it was sent")
                 else:
                     count = os.write(fd, item)
                 took = True

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from cyhorn.process.heartbeat import READY, HeartbeatTable
+from cyhorn.process.heartbeat import BUSY, READY, HeartbeatTable
 from tests.loop.driver import CLOSE, Served, chunked, echo, get, hello, path, post, read_all
 
 SHORT = 0.03  # seconds of a timer that is to expire
@@ -621,6 +621,34 @@ def test_the_heartbeat_slot_is_kept(impl):
         served.turn()
         served.turn()
         assert slot.connections == 0
+    table.close()
+
+
+@pytest.mark.parametrize("other_waits", [True, False])
+def test_who_waited_behind_a_long_call_is_sent_to_a_worker_that_has_nothing_to_do(impl, other_waits):
+    table = HeartbeatTable(2)
+    slot, other = table.claim(), table.claim()
+    slot.state = READY
+    other.state = READY if other_waits else BUSY
+
+    def application(environ, start_response):
+        if environ["PATH_INFO"] == "/long":
+            behind[1].send(get())  # comes in during the call
+            time.sleep(0.12)
+        start_response("200 OK", [])
+        return [b"x"]
+
+    with Served(impl, application, heartbeat=slot, multiprocess=True) as served:
+        caller, parked, *behind = [served.client() for _ in range(4)]
+        for client in (caller, parked, *behind):
+            assert not client.send(get()).answer().closes
+        caller.send(get("/long"))
+        behind[0].send(get())  # stands behind the call in the same turn
+        served.turn()
+        assert not caller.answer().closes
+        assert [client.answer().closes for client in behind] == [other_waits] * 2
+        served.turn(), served.turn()
+        assert not parked.send(get()).answer().closes, "it has not waited"
     table.close()
 
 

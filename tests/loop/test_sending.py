@@ -318,6 +318,9 @@ def test_a_file_that_shrinks_while_it_is_sent_cuts_the_connection(impl, file):
         data = client.until_end()
         assert len(data) < 100_000 and opened.closed
         assert served.loop.connections == 0 and served.log.tracebacks == []
+        # No client's fault: the operator is told which file it was.
+        (line,) = served.log.of("warning")
+        assert line.startswith("A response to ip=") and f"{str(file)!r} became shorter" in line
 
 
 def test_a_file_may_be_removed_or_closed_while_it_is_sent(impl, file):

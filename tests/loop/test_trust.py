@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from cyhorn.net.tls import TLSChannel
 from tests.loop.driver import CLOSE, Client, Served, chunked, echo, get, hello, path, post, read_all
 
 TLS = Path(__file__).parents[1] / "data" / "tls"
@@ -133,7 +134,36 @@ def test_a_streamed_body_passes_tls(impl):
         assert answer.body == b"x" * 1000 and answer.closes
 
 
-@pytest.mark.parametrize("garbage", [b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"\x16\x03\x01\x00\x05hello", b"\0" * 100])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_plain_http_to_a_tls_port_is_told_so_in_plain_http(impl, method):
+    with Served(impl, hello, ssl_context=server_context()) as served:
+        client = served.client(get(method=method))
+        (answer,) = client.answers_until_end(method)
+        assert answer.status == 400 and answer.closes and bool(answer.body) is (method == "GET")
+        assert served.log.tracebacks == [] and served.log.of("warning", "error") == []
+        assert "[PLAIN_HTTP]" in served.log.of("info")[0] and served.loop.requests == 0
+        client.close()
+        served.turn_until(lambda: served.loop.connections == 0)
+
+
+def test_a_large_answer_is_encrypted_piece_by_piece(impl, monkeypatch):
+    sizes: list[int] = []
+    write = TLSChannel.write
+    monkeypatch.setattr(TLSChannel, "write", lambda self, data: (sizes.append(len(data)), write(self, data))[1])
+    whole = b"x" * 3_000_000
+
+    def application(environ, start_response):
+        start_response("200 OK", [])
+        return [b"begin ", whole, b" end"]
+
+    with Served(impl, application, ssl_context=server_context()) as served:
+        client = Secure(served, send_buffer=8192).send(get("/", CLOSE))
+        (answer,) = read_all(client.until_end())
+        assert answer.body == b"begin " + whole + b" end"
+        assert max(sizes) <= 1 << 18
+
+
+@pytest.mark.parametrize("garbage", [b"\x16\x03\x01\x00\x05hello", b"\0" * 100])
 def test_what_is_no_handshake_is_closed_without_a_traceback(impl, garbage):
     with Served(impl, hello, ssl_context=server_context()) as served:
         client = served.client(garbage)

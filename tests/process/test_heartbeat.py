@@ -75,6 +75,17 @@ def test_a_worker_may_hold_a_little_more_than_the_mean_of_those_that_accept() ->
     assert slots[0].fair_share() == 15
 
 
+def test_another_waits_when_it_is_ready_and_in_no_other_state() -> None:
+    table = HeartbeatTable(8)
+    one, other = table.claim(), table.claim()
+    one.state = READY
+    for state in (BOOTING, BUSY, STOPPING, FREE):
+        other.state = state
+        assert not one.others_wait()
+    other.state = READY
+    assert one.others_wait()
+
+
 def test_a_worker_that_is_stuck_or_leaving_takes_no_share() -> None:
     table = HeartbeatTable(8)
     one, other = table.claim(), table.claim()
