@@ -31,7 +31,7 @@ from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).resolve().parent
 BUILDS = ("require", "pure")
-MODULES = ("_parser", "_environ", "_writer", "_loop")
+MODULES = ("_parser", "_environ", "_writer", "_pulse", "_connection", "_cycle", "_loop")
 
 #: Wheels must run on any machine of their kind: no -march, no instruction set.
 CFLAGS = ["-fno-plt", "-fvisibility=hidden", "-Wall", "-Wno-unused-function"]

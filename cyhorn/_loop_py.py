@@ -20,51 +20,43 @@ send, unless one streams, has a `close()` or the application has not shown to be
 
 from __future__ import annotations
 
-import contextvars
 import errno
-import re
-import select
 import selectors
 import socket
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from cyhorn._connection_py import (
+    BODY,
+    CLOSED,
+    GRACE,
+    HEAD,
+    IDLE,
+    LINGER,
+    SENDING,
+    Connection,
+    Listener,
+    Timers,
+)
+from cyhorn._cycle_py import RequestCycle
 from cyhorn._environ_py import EnvironBuilder
-from cyhorn._parser_py import ChunkedDecoder, RequestHead, RequestParser
-from cyhorn._writer_py import OutputBuffer, ResponseWriter
-from cyhorn.errors import ApplicationError, ClientDisconnected, Code, HttpError, ResponseCut, http_error
+from cyhorn._parser_py import ChunkedDecoder, RequestParser
+from cyhorn._pulse_py import Pulse
+from cyhorn.errors import ClientDisconnected, Code, HttpError, http_error
 from cyhorn.net.addresses import TrustedPeers
-from cyhorn.wsgi.client_socket import ClientSocket
-from cyhorn.wsgi.error_page import error_response
-from cyhorn.wsgi.file_wrapper import FileWrapper
-from cyhorn.wsgi.input import StreamInput
 from cyhorn.wsgi.options import LoopOptions
-from cyhorn.wsgi.request import Request
-from cyhorn.wsgi.spool import BodySpool, OutQueue
+from cyhorn.wsgi.spool import BodySpool
 from cyhorn.wsgi.template import ListenerInfo, environ_template
-
-if TYPE_CHECKING:
-    from cyhorn.net.proxy_protocol import ProxyHeader
-    from cyhorn.net.tls import TLSChannel
-
-HEAD, BODY, SENDING, IDLE, LINGER, CLOSED = range(6)
 
 READ, WRITE = selectors.EVENT_READ, selectors.EVENT_WRITE
 
-#: Bytes asked for at once.
-RECEIVE_SIZE = 65536
 #: Connections accepted in one turn before the others are looked at again.
 ACCEPT_BATCH = 16
 #: Batches accepted at most when the loop stops: clients may come as fast as they are accepted.
 DRAIN_BATCHES = 256
-#: Above this many bytes, parts are sent without being joined.
-JOIN_MAX = 16384
 #: Answers to pipelined requests that are more bytes than this do not wait for those behind them.
 GATHER_MAX = 65536
-#: Bytes encrypted at once: a large answer is not in memory a second time.
-ENCRYPT_SIZE = 256 << 10
 #: Bytes read and dropped from a lingering connection before it is closed all the same.
 LINGER_MAX = 32 << 20
 #: Seconds that a silent connection may still take to send a request once the loop stops: one that is
@@ -76,99 +68,7 @@ ACCEPT_PAUSE = 0.25
 SHARE_PAUSE = 0.05
 #: A call of the application that takes longer has kept others waiting (seconds).
 LONG_CALL = 0.1
-#: Answers wait for those behind them only when as many calls took no longer than this (seconds).
-FAST_CALL, FAST_CALLS = 50e-6, 64
-
-#: The beginning of a HEAD request, whose answer has no body also when it is refused.
-_HEAD_BEGUN = re.compile(rb"(?:\r\n)?HEAD ").match
-
 _SCARCE = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
-
-
-class _Timers:
-    """Connections that wait for the same duration: order of insertion is order of expiry."""
-
-    __slots__ = ("deadlines", "duration")
-
-    def __init__(self, duration: float) -> None:
-        self.duration = duration
-        self.deadlines: dict[Connection, float] = {}
-
-
-class _Listener:
-    """A listening socket, and what its connections have in common."""
-
-    __slots__ = ("builder", "info", "resume_at", "unix")
-
-    def __init__(self, info: ListenerInfo, builder: EnvironBuilder) -> None:
-        self.info = info
-        self.builder = builder
-        self.unix = info.is_unix
-        self.resume_at = 0.0  # when accepting goes on after a pause; 0: it is going on
-
-
-class Connection:
-    """One client's connection. Fields below the blank line serve the request at hand."""
-
-    __slots__ = (
-        "body",
-        "body_complete",
-        "client_socket",
-        "close_after",
-        "continue_due",
-        "decoder",
-        "dropped",
-        "environ",
-        "events",
-        "fd",
-        "head",
-        "linger",
-        "listener",
-        "parser",
-        "pending",
-        "proxy",
-        "proxy_due",
-        "queue",
-        "remaining",
-        "remote_addr",
-        "remote_port",
-        "served",
-        "sock",
-        "state",
-        "timers",
-        "tls",
-        "trusted",
-    )
-
-    def __init__(self, sock: socket.socket, listener: _Listener, addr: str, port: str | None) -> None:
-        self.sock = sock
-        self.fd = sock.fileno()
-        self.listener = listener
-        self.remote_addr = addr
-        self.remote_port = port
-        self.trusted = False
-        self.state = HEAD
-        self.events = 0  # what the selector watches
-        self.timers: _Timers | None = None
-        self.pending: bytes | bytearray = b""  # received, not yet consumed
-        self.parser: RequestParser | None = None  # its own while a head is half read
-        self.queue: OutQueue | None = None  # what the client has not taken yet
-        self.tls: TLSChannel | None = None
-        self.proxy_due = False  # a PROXY header may come first
-        self.proxy: ProxyHeader | None = None
-        self.client_socket: ClientSocket | None = None
-        self.served = 0
-        self.close_after = False  # close when all is sent
-        self.linger: _Timers | None = None  # and then read on for so long, so that the client gets it
-        self.dropped = 0  # bytes read while lingering
-
-        self.head: RequestHead | None = None
-        self.environ: dict[str, Any] | None = None
-        self.body: BodySpool | None = None
-        self.body_complete = False
-        self.decoder: ChunkedDecoder | None = None
-        self.remaining = 0  # bytes of body still to come, when its length is known
-        self.continue_due = False  # 100 (Continue) is promised and not sent
 
 
 class Loop:
@@ -196,33 +96,27 @@ class Loop:
         self.application = application
         self.log = log
         self.heartbeat = heartbeat
-        # Only a slot among others has a state, and a share of the connections.
-        self._slot = heartbeat if getattr(heartbeat, "table", None) is not None else None
+        self._pulse = Pulse(heartbeat, options.multiprocess)
         self.on_max_requests = on_max_requests
         self.requests = 0
         self.stopping = False
         self._draining = False  # stop has taken effect
         self._connections: dict[int, Connection] = {}
-        self._warned: set[str] = set()
-        self._fast_calls = 0
         self._late_turns = 0  # this turn and so many more serve who waited behind a long call
         self._now = time.monotonic()
         self._next_tick = 0.0
 
         self._timers = {
-            HEAD: _Timers(options.client_header_timeout),
-            BODY: _Timers(options.client_body_timeout),
-            SENDING: _Timers(options.send_timeout),
-            IDLE: _Timers(options.keepalive),
-            LINGER: _Timers(options.linger_timeout),
+            HEAD: Timers(options.client_header_timeout),
+            BODY: Timers(options.client_body_timeout),
+            SENDING: Timers(options.send_timeout),
+            IDLE: Timers(options.keepalive),
+            LINGER: Timers(options.linger_timeout),
+            GRACE: Timers(STOP_GRACE),
         }
-        self._grace = _Timers(STOP_GRACE)
-        self._all_timers = (*self._timers.values(), self._grace)
-
-        self._out = OutputBuffer()
-        self._writer = self._new_writer()
+        self._cycle = RequestCycle(options, application, log)
+        self._out = self._cycle.out
         self._parser = self._new_parser()
-        self._current: Connection | None = None  # whose request is in the application
         self._trusted = TrustedPeers(options.forwarded_allow_ips)
         self._proxy_trusted = TrustedPeers(options.proxy_allow_ips)
 
@@ -231,12 +125,12 @@ class Loop:
         for fd, callback in (watch or {}).items():
             self._selector.register(fd, READ, callback)
 
-    def _listen(self, info: ListenerInfo, errors: Any) -> _Listener:
+    def _listen(self, info: ListenerInfo, errors: Any) -> Listener:
         options = self.options
         template = environ_template(
             info, errors=errors, multithread=options.multithread, multiprocess=options.multiprocess
         )
-        template["wsgi.early_hints"] = self._early_hints
+        template["wsgi.early_hints"] = self._cycle.early_hints
         builder = EnvironBuilder(
             template,
             header_map=options.header_map,
@@ -244,7 +138,7 @@ class Loop:
             secure_scheme_headers=options.secure_scheme_headers,
             script_name=options.script_name,
         )
-        listener = _Listener(info, builder)
+        listener = Listener(info, builder, options, self.log, self._pulse)
         self._selector.register(info.sock, READ, listener)
         return listener
 
@@ -260,9 +154,6 @@ class Loop:
             permit_unconventional_http_version=options.permit_unconventional_http_version,
             casefold_http_method=options.casefold_http_method,
         )
-
-    def _new_writer(self) -> ResponseWriter:
-        return ResponseWriter(self._out, self.options.server_header, self._flush_current)
 
     # -- the turn -------------------------------------------------------------------
 
@@ -307,30 +198,25 @@ class Loop:
             self._drain()
         if self._draining and not self._connections:
             return False
-        if self._slot is not None:
-            self._slot.mark(busy=False)
+        self._pulse.mark(busy=False)
         events = self._selector.select(self._patience() if timeout is None else timeout)
         now = self._now = time.monotonic()
-        if self.heartbeat is not None:
-            self.heartbeat.notify()
-            if self._slot is not None:
-                self._slot.mark(busy=True)
+        self._pulse.beat()
+        self._pulse.mark(busy=True)
         self._late_turns = max(0, self._late_turns - 1)
         for key, mask in events:
             target = key.data
             if type(target) is Connection:
                 if target.state != CLOSED:
                     self._serve(target, mask)
-            elif type(target) is _Listener:
+            elif type(target) is Listener:
                 self._accept(target)
             else:
                 target()
         self._expire(now)
         if self.options.flush_access is not None:
             self.options.flush_access()
-        if self.heartbeat is not None:
-            self.heartbeat.requests = self.requests
-            self.heartbeat.connections = len(self._connections)
+        self._pulse.publish(self.requests, len(self._connections))
         if self._now >= self._next_tick:
             self._next_tick = self._now + self.options.tick
             if self.options.on_tick is not None:
@@ -344,23 +230,17 @@ class Loop:
             else:
                 self._readable(connection)
         except ClientDisconnected as error:
-            self._log_loss(connection, error)
+            connection.log_loss(error)
             self._close(connection)
         except Exception:
             # A mistake of ours, or a resource that ran out: this connection's loss alone.
             self.log.exception("Error while serving ip=%s", connection.remote_addr)
             self._close(connection)
 
-    def _log_loss(self, connection: Connection, error: ClientDisconnected) -> None:
-        if isinstance(error, ResponseCut):
-            self.log.warning("A response to ip=%s was cut: %s", connection.remote_addr, error)
-        else:
-            self.log.debug("The client is gone: %s", error)
-
     def _patience(self) -> float:
         """Seconds until the next timer, at most a tick."""
         until = self._now + self.options.tick
-        for timers in self._all_timers:
+        for timers in self._timers.values():
             for deadline in timers.deadlines.values():
                 until = min(until, deadline)
                 break
@@ -375,7 +255,7 @@ class Loop:
         `now` is when it was last looked what had arrived: a call of the application that took
         longer is not the time of those who sent meanwhile.
         """
-        for timers in self._all_timers:
+        for timers in self._timers.values():
             while timers.deadlines:
                 connection, deadline = next(iter(timers.deadlines.items()))
                 if deadline > now:
@@ -397,7 +277,7 @@ class Loop:
         else:
             self._close(connection)
 
-    def _arm(self, connection: Connection, timers: _Timers | None) -> None:
+    def _arm(self, connection: Connection, timers: Timers | None) -> None:
         """Put `connection` at the end of `timers`, and out of the list it stood in."""
         if connection.timers is not None:
             del connection.timers.deadlines[connection]
@@ -423,7 +303,7 @@ class Loop:
 
     # -- connections come and go ------------------------------------------------------
 
-    def _accept(self, listener: _Listener) -> bool:
+    def _accept(self, listener: Listener) -> bool:
         """Accept a batch; return whether there may be more."""
         for _ in range(ACCEPT_BATCH):
             try:
@@ -434,7 +314,7 @@ class Loop:
                 if error.errno not in _SCARCE:
                     continue  # this connection died in the queue; the next may live
                 self._pause(listener, ACCEPT_PAUSE)
-                self._warn_once("accept", "Accepting pauses: %s", error)
+                self._cycle.warn_once("accept", "Accepting pauses: %s", error)
                 return False
             sock.setblocking(False)
             self._accepted(sock, address, listener)
@@ -443,7 +323,7 @@ class Loop:
                 return False
         return True
 
-    def _pause(self, listener: _Listener, seconds: float) -> None:
+    def _pause(self, listener: Listener, seconds: float) -> None:
         """Leave new connections to the other workers for a while."""
         if not listener.resume_at:
             self._selector.unregister(listener.info.sock)
@@ -451,12 +331,9 @@ class Loop:
 
     def _has_its_share(self) -> bool:
         """Whether this worker holds more connections than the others that accept."""
-        if self._slot is None or not self.options.multiprocess:
-            return False
-        share = self._slot.fair_share()
-        return share is not None and len(self._connections) >= share
+        return self._pulse.has_its_share(len(self._connections))
 
-    def _accepted(self, sock: socket.socket, address: Any, listener: _Listener) -> None:
+    def _accepted(self, sock: socket.socket, address: Any, listener: Listener) -> None:
         if isinstance(address, tuple):
             connection = Connection(sock, listener, address[0], str(address[1]))
             connection.trusted = address[0] in self._trusted
@@ -488,7 +365,7 @@ class Loop:
             self._selector.unregister(connection.fd)
             connection.events = 0
         del self._connections[connection.fd]
-        self._forget_request(connection)
+        connection.forget_request()
         if connection.queue is not None:
             connection.queue.close()
             connection.queue = None
@@ -498,21 +375,13 @@ class Loop:
         connection.parser = None
         connection.sock.close()
 
-    def _forget_request(self, connection: Connection) -> None:
-        connection.head = connection.environ = connection.decoder = None
-        connection.remaining = 0
-        connection.continue_due = False
-        if connection.body is not None:
-            connection.body.close()
-            connection.body = None
-
     def _finish(self, connection: Connection) -> None:
         """All is sent: close, after a linger where the client may still be sending (9112 9.6)."""
         tls, connection.tls = connection.tls, None
         if tls is not None:
             tls.shutdown()
             try:
-                self._send(connection, tls.pending_output())
+                connection.send_bytes(tls.pending_output())
             except ClientDisconnected:
                 self._close(connection)
                 return
@@ -521,7 +390,7 @@ class Loop:
                 self._watch(connection, WRITE)
                 return
         try:
-            if connection.linger is not None and connection.linger.duration:
+            if connection.linger is not None and self._timers[connection.linger].duration:
                 connection.sock.shutdown(socket.SHUT_WR)
             else:
                 connection.linger = None
@@ -532,7 +401,7 @@ class Loop:
             return
         connection.pending = b""
         connection.state = LINGER
-        self._arm(connection, connection.linger)
+        self._arm(connection, self._timers[connection.linger])
         self._watch(connection, READ)
 
     def _drain(self) -> None:
@@ -546,7 +415,7 @@ class Loop:
         self._close_listeners()
         for connection in list(self._connections.values()):
             if connection.state == IDLE or (connection.state == HEAD and not connection.pending):
-                self._arm(connection, self._grace)
+                self._arm(connection, self._timers[GRACE])
 
     def _close_listeners(self) -> None:
         for listener in self._listeners:
@@ -558,44 +427,14 @@ class Loop:
 
     # -- receiving ----------------------------------------------------------------------
 
-    def _receive(self, connection: Connection) -> bytes | None:
-        """Bytes from the client, b"" at its end, None when there are none now."""
-        try:
-            data = connection.sock.recv(RECEIVE_SIZE)
-        except BlockingIOError:
-            return None
-        except OSError:
-            return b""
-        if connection.tls is None or connection.state == LINGER:
-            return data
-        return self._decrypt(connection, connection.tls, data)
-
-    def _decrypt(self, connection: Connection, tls: TLSChannel, data: bytes) -> bytes | None:
-        tls.feed(data)
-        try:
-            plain = tls.read(RECEIVE_SIZE)
-            while more := tls.read(RECEIVE_SIZE):
-                plain += more
-        except ClientDisconnected as error:
-            if getattr(error, "plain_http", False):
-                connection.tls = None  # so that the client can read what is wrong
-                self._refuse(connection, http_error(Code.PLAIN_HTTP), data)
-                self._settle(connection)
-                return None
-            self.log.debug("TLS from %s failed: %s", connection.remote_addr, error)
-            plain, data = b"", b""
-        output = tls.pending_output()  # the handshake's side of it, or an alert
-        if output:
-            try:
-                self._send(connection, output)
-            except ClientDisconnected:
-                return b""
-        if plain:
-            return plain
-        return b"" if tls.eof or not data else None
-
     def _readable(self, connection: Connection) -> None:
-        data = self._receive(connection)
+        try:
+            data = connection.receive()
+        except HttpError as error:  # it was no TLS
+            self._refuse(connection, error, connection.pending)
+            if connection.state != CLOSED:
+                self._settle(connection)
+            return
         if data is None:
             if connection.queue:
                 self._settle(connection)  # TLS had to answer, and could not yet
@@ -626,7 +465,7 @@ class Loop:
                 else:
                     taken = self._take_head(connection, data, start)
                     if not taken:
-                        if connection.state != HEAD or connection.timers is self._grace:
+                        if connection.state != HEAD or connection.timers is self._timers[GRACE]:
                             self._enter(connection, HEAD)
                         break
                     start += taken
@@ -635,7 +474,7 @@ class Loop:
                     connection.pending = data[start:]  # a streamed body is read from here
                     self._respond(connection, start < size)
                     if self._out.size > GATHER_MAX:
-                        self._flush(connection)
+                        connection.flush(self._out)
                     data, start, size = connection.pending, 0, len(connection.pending)
                     if connection.close_after or connection.queue:
                         break
@@ -705,14 +544,8 @@ class Loop:
         connection.body_complete = False
         connection.body = BodySpool(options.body_buffer_size, options.tmp_upload_dir)
         if connection.continue_due:
-            self._send_continue(connection)
+            self._cycle.send_continue(connection)
         self._enter(connection, BODY)
-
-    def _send_continue(self, connection: Connection) -> None:
-        """Ask for the body (9110 10.1.1)."""
-        connection.continue_due = False
-        self._out.append(b"HTTP/1.1 100 Continue\r\n\r\n")
-        self._flush(connection)
 
     def _take_body(self, connection: Connection, data: bytes | bytearray, start: int) -> int:
         """Consume the body's bytes from `start`; returns where they end."""
@@ -737,378 +570,60 @@ class Loop:
             self._enter(connection, BODY)
         return stop
 
-    # -- the request cycle -----------------------------------------------------------------
+    # -- the request at hand -----------------------------------------------------------------
 
     def _respond(self, connection: Connection, pipelined: bool) -> None:
-        """Call the application for the request at hand, and see its response on its way.
+        """Have the complete request answered, and decide what becomes of the connection.
 
         `pipelined` says that bytes of a next request are there already.
         """
-        head, environ, options = connection.head, connection.environ, self.options
-        assert head is not None and environ is not None
+        head = connection.head
+        assert head is not None
         self.requests += 1
         connection.served += 1
-        if self.requests == options.max_requests:
+        if self.requests == self.options.max_requests:
             self.stop()
             if self.on_max_requests is not None:
                 self.on_max_requests()
-        try:
-            self._complete_environ(connection, environ)
-        except OSError as error:
-            self.log.error("Spooling a request body failed: %s", error)
-            self._refuse(connection, http_error(Code.SPOOL_FULL))
-            return
-
-        unread = connection.decoder is not None or connection.remaining > 0
-        keep_alive = head.keep_alive and options.keepalive > 0 and not self.stopping
-        if not options.buffer_request_body and unread:
+        keep_alive = head.keep_alive and self.options.keepalive > 0 and not self.stopping
+        if not self.options.buffer_request_body and connection.body_awaited():
             keep_alive = False  # the application may leave some of it unread
-        if self._late_turns and keep_alive and self._slot is not None and self._slot.others_wait():
+        if self._late_turns and keep_alive and self._pulse.others_wait():
             keep_alive = False  # the client has waited here, and need not: others have nothing to do
-        if sys.getrefcount(self._writer) > 2:
-            self._writer = self._new_writer()  # the application kept start_response or write
-        writer = self._writer
-        writer.tick(int(time.time()))
-        writer.begin(head.method == "HEAD", head.version >= (1, 1), keep_alive)
-        request = None
-        if options.pre_request or options.post_request or options.access_with_request:
-            request = self._request_view(connection, environ)
-
-        timed = pipelined or len(self._out) > 0 or options.access is not None or request is not None
-        begun = time.perf_counter() if timed else 0.0
-        if len(self._out) and self._fast_calls < FAST_CALLS:
-            self._flush(connection)  # an answer does not wait for a call that may be slow
-        self._current = connection
-        try:
-            if options.context_isolation:
-                contextvars.copy_context().run(self._call, connection, writer, environ, request)
-            else:
-                self._call(connection, writer, environ, request)
-        finally:
-            self._current = None
+        keep_alive = self._cycle.respond(connection, keep_alive, pipelined)
         before, self._now = self._now, time.monotonic()  # who waits from now on does not pay for the call
         if self._now - before >= LONG_CALL:
             self._late_turns = 2  # the rest of this turn, and what came in during the call
-        if timed:
-            seconds = time.perf_counter() - begun
-            self._fast_calls = self._fast_calls + 1 if seconds <= FAST_CALL else 0
-            if options.access is not None:
-                options.access(writer, environ, seconds)
-            if options.access_with_request is not None:
-                options.access_with_request(request, writer, environ, seconds)
-        if options.post_request is not None:
-            options.post_request(request, environ, writer)
-        if writer.excess or writer.dropped:
-            self._complain(writer, head)
-
-        if connection.state == CLOSED:
+        if connection.lost:
+            self._close(connection)
             return
+        if connection.close_after:
+            return  # refused
         connection.state = IDLE
-        if not writer.keep_alive:
+        if not keep_alive:
             connection.close_after = True
-            decoder = connection.decoder
-            unread = connection.remaining > 0 or (decoder is not None and not decoder.done)
-            if pipelined or unread:
-                connection.linger = self._timers[LINGER]
+            if pipelined or connection.body_awaited():
+                connection.linger = LINGER
             elif head.keep_alive:  # a next request may cross our close
-                connection.linger = self._grace if self.stopping else self._timers[LINGER]
-            elif connection.body is not None and self._more_waits(connection):
+                connection.linger = GRACE if self.stopping else LINGER
+            elif connection.body is not None and connection.more_waits():
                 # A close over unread bytes would be a reset, and cost the client its answer.
-                connection.linger = self._timers[LINGER]
-        self._forget_request(connection)
-
-    def _more_waits(self, connection: Connection) -> bool:
-        """Whether the client has sent more than its request and what was received with it."""
-        try:
-            return bool(connection.sock.recv(1, socket.MSG_PEEK))
-        except OSError:
-            return False
-
-    def _complete_environ(self, connection: Connection, environ: dict[str, Any]) -> None:
-        """The keys that need the connection or the body."""
-        sock = connection.client_socket
-        if sock is None:
-            sock = connection.client_socket = ClientSocket(connection.fd)
-        environ["cyhorn.socket"] = environ["gunicorn.socket"] = sock
-        if connection.body is not None:
-            environ["wsgi.input"] = connection.body.open()
-            if connection.decoder is not None:
-                # The body is complete, so its length is known (3875 4.1.2).
-                environ["CONTENT_LENGTH"] = str(connection.decoder.size)
-        elif connection.decoder is not None or connection.remaining:
-            environ["wsgi.input"] = StreamInput(lambda size: self._receive_body(connection, size))
-        proxy = connection.proxy
-        if proxy is not None:
-            environ["PROXY_PROTOCOL"] = proxy.protocol
-            environ["PROXY_ADDR"] = proxy.proxy_addr
-            environ["PROXY_PORT"] = str(proxy.proxy_port)
-
-    def _request_view(self, connection: Connection, environ: dict[str, Any]) -> Request:
-        trailers = connection.decoder.trailers if connection.decoder is not None else []
-        proxy = connection.proxy._asdict() if connection.proxy is not None else None
-        assert connection.head is not None
-        return Request(connection.head, environ, connection.served, trailers, proxy)
-
-    def _call(
-        self, connection: Connection, writer: ResponseWriter, environ: dict[str, Any], request: Request | None
-    ) -> None:
-        """Run the application and its iterable; `close()` is called exactly once, whatever happens."""
-        result: Any = None
-        try:
-            try:
-                if self.options.pre_request is not None:
-                    self.options.pre_request(request)
-                result = self.application(environ, writer.start_response)
-                kind = type(result)
-                if kind is list or kind is tuple:
-                    writer.whole(result)
-                    writer.finish()
-                else:
-                    self._stream(connection, writer, result)
-                    self._flush(connection)  # the client does not wait for close()
-            finally:
-                close = getattr(result, "close", None)
-                if close is not None:
-                    self._close_iterable(close, connection)
-        except ClientDisconnected as error:
-            self._log_loss(connection, error)
-            writer.fail(499)
-            self._close(connection)
-        except Exception as error:
-            self._failed(connection, writer, error)
-        except BaseException as error:
-            # The worker is told to leave, from inside the application: leave with an answer.
-            self._failed(connection, writer, error)
-            raise
-
-    def _close_iterable(self, close: Callable[[], Any], connection: Connection) -> None:
-        try:
-            close()
-        except Exception:
-            # What was sent stays sent; the next request is not this one's victim.
-            assert connection.head is not None
-            self.log.exception("Error in close() after request %s", connection.head.target)
-
-    def _stream(self, connection: Connection, writer: ResponseWriter, result: Any) -> None:
-        """Send the items of `result` as they come, without waiting for the next."""
-        if isinstance(result, FileWrapper) and self._send_file(connection, writer, result):
-            return
-        try:
-            items = iter(result)
-        except TypeError as error:
-            raise ApplicationError(
-                f"the application returned {type(result).__name__}, not an iterable of bytes"
-            ) from error
-        for item in items:
-            writer.chunk(item)
-            if len(self._out):
-                self._flush(connection)
-                if self.heartbeat is not None:
-                    self.heartbeat.notify()
-            if writer.full:
-                break
-        writer.finish()
-
-    def _send_file(self, connection: Connection, writer: ResponseWriter, wrapper: FileWrapper) -> bool:
-        """Send a real file from its position without reading it; False when it is to be iterated."""
-        if not self.options.sendfile or connection.tls is not None:
-            return False
-        region = wrapper.region()
-        if region is None:
-            return False
-        fd, offset, available = region
-        count = writer.file(available)
-        if count < 0:
-            return False
-        writer.finish()
-        self._flush(connection)
-        if count:
-            queue = self._queue(connection)
-            queue.append_file(fd, offset, count)
-            self._advance(connection, queue)
-        return True
-
-    def _failed(self, connection: Connection, writer: ResponseWriter, error: BaseException) -> None:
-        """The application raised, or broke PEP 3333: 500 where nothing was sent, else cut."""
-        assert connection.head is not None
-        status = 500
-        if isinstance(error, HttpError):  # the client's mistake, met in wsgi.input
-            self._log_refusal(connection, error)
-            status = error.status
-        else:
-            self.log.error("Error handling request %s", connection.head.target, exc_info=error)
-        sent = writer.headers_sent
-        writer.fail(status)
-        try:
-            if sent:
-                self._flush(connection)
-                self._close(connection)
-            else:
-                self._append_error(connection, status)
-                self._flush(connection)
-        except ClientDisconnected:
-            self._close(connection)
-
-    def _complain(self, writer: ResponseWriter, head: RequestHead) -> None:
-        if writer.excess:
-            self.log.warning(
-                "The body of %s is longer than its Content-Length of %s; the rest was cut",
-                head.target,
-                writer.response_length,
-            )
-        for name in writer.dropped:
-            self._warn_once(name, "The application's hop-by-hop header %r was dropped (PEP 3333)", name)
-
-    def _warn_once(self, key: str, message: str, *values: object) -> None:
-        if key not in self._warned:
-            self._warned.add(key)
-            self.log.warning(message, *values)
-
-    def _early_hints(self, headers: Any) -> None:
-        """environ["wsgi.early_hints"]: for the request that is in the application, if any."""
-        if self._current is not None:
-            self._writer.early_hints(headers)
-
-    # -- refusing -------------------------------------------------------------------------
+                connection.linger = LINGER
+        connection.forget_request()
 
     def _refuse(self, connection: Connection, error: HttpError, begun: bytes | bytearray = b"") -> None:
-        """Answer the peer's mistake; nothing after it on the connection is read.
-
-        `begun` is what there is of a head that is not known yet.
-        """
-        self._log_refusal(connection, error)
-        try:
-            self._append_error(connection, error.status, begun)
-            self._flush(connection)
-        except ClientDisconnected:
+        """Answer the peer's mistake; nothing after it on the connection is read."""
+        self._cycle.refuse(connection, error, begun)
+        if connection.lost:
             self._close(connection)
-            return
-        connection.close_after = True
-        connection.linger = self._timers[LINGER]
-        self._forget_request(connection)
-
-    def _log_refusal(self, connection: Connection, error: HttpError) -> None:
-        log = self.log.info if error.status < 500 else self.log.error
-        log("Invalid request from ip=%s: %s [%s]", connection.remote_addr, error.detail, error.code.name)
-
-    def _append_error(self, connection: Connection, status: int, begun: bytes | bytearray = b"") -> None:
-        head, environ = connection.head, connection.environ
-        accept = environ.get("HTTP_ACCEPT", "") if environ is not None else ""
-        self._out.append(
-            error_response(
-                status,
-                accept=accept if isinstance(accept, str) else "",
-                head_only=head.method == "HEAD" if head is not None else _HEAD_BEGUN(begun) is not None,
-                server_header=self.options.server_header,
-            )
-        )
-
-    # -- sending ----------------------------------------------------------------------------
-
-    def _flush_current(self) -> None:
-        """What `write()` and early hints call: the bytes leave at once."""
-        if self._current is not None:
-            self._flush(self._current)
-
-    def _flush(self, connection: Connection) -> None:
-        """Send what has gathered. Raises ClientDisconnected."""
-        out = self._out
-        if not out.size:
-            return
-        if connection.state == CLOSED:
-            out.clear()
-            raise ClientDisconnected("the connection is closed")
-        if connection.tls is not None:
-            self._encrypt(connection, connection.tls)
-        elif out.size > JOIN_MAX and 1 < len(out.parts) < 512 and not connection.queue:
-            self._send_parts(connection)
-        else:
-            self._send(connection, out.take())
-
-    def _encrypt(self, connection: Connection, tls: TLSChannel) -> None:
-        """Send what has gathered over TLS, a piece at a time."""
-        parts = list(self._out.parts)
-        self._out.clear()
-        for part in parts if len(parts) == 1 or sum(map(len, parts)) > JOIN_MAX else [b"".join(parts)]:
-            with memoryview(part) as view:
-                for start in range(0, len(part), ENCRYPT_SIZE):
-                    tls.write(view[start : start + ENCRYPT_SIZE])
-                    self._send(connection, tls.pending_output())
-
-    def _send_parts(self, connection: Connection) -> None:
-        """Send large parts without joining them."""
-        parts = list(self._out.parts)
-        self._out.clear()
-        try:
-            sent = connection.sock.sendmsg(parts)
-        except BlockingIOError:
-            sent = 0
-        except OSError as error:
-            raise ClientDisconnected(str(error)) from None
-        for part in parts:
-            if sent < len(part):
-                self._enqueue(connection, memoryview(part)[sent:])
-                sent = 0
-            else:
-                sent -= len(part)
-
-    def _send(self, connection: Connection, data: bytes) -> None:
-        """Send `data`, after what is queued already; what the socket does not take is queued."""
-        if not connection.queue:
-            try:
-                sent = connection.sock.send(data)
-            except BlockingIOError:
-                sent = 0
-            except OSError as error:
-                raise ClientDisconnected(str(error)) from None
-            if sent == len(data):
-                return
-            self._enqueue(connection, memoryview(data)[sent:])
-        else:
-            self._enqueue(connection, data)
-            self._advance(connection, self._queue(connection))
-
-    def _queue(self, connection: Connection) -> OutQueue:
-        if connection.queue is None:
-            options = self.options
-            connection.queue = OutQueue(
-                options.response_buffer_size, options.response_spool_size, options.tmp_upload_dir
-            )
-        return connection.queue
-
-    def _enqueue(self, connection: Connection, data: bytes | memoryview) -> None:
-        queue = self._queue(connection)
-        queue.append(data)
-        while queue.full:
-            self._wait_writable(connection)
-            self._advance(connection, queue)
-
-    def _advance(self, connection: Connection, queue: OutQueue) -> None:
-        queue.drain(connection.fd)
-        if self.heartbeat is not None:
-            self.heartbeat.notify()
-
-    def _wait_writable(self, connection: Connection) -> None:
-        """Memory and spool are full: the worker waits for this client, up to send_timeout."""
-        poll = select.poll()
-        poll.register(connection.fd, select.POLLOUT)
-        deadline = time.monotonic() + (self.options.send_timeout or float("inf"))
-        while not poll.poll(min(1.0, max(0.0, deadline - time.monotonic())) * 1000):
-            if time.monotonic() >= deadline:
-                raise ClientDisconnected("the client does not read its response")
-            if self.heartbeat is not None:
-                self.heartbeat.notify()
 
     def _writable(self, connection: Connection) -> None:
-        queue = connection.queue
-        assert queue is not None
-        took = queue.drain(connection.fd)
-        if queue:
+        """The client takes more of its response."""
+        took = connection.drain_queue()
+        if connection.queue:
             if took:
                 self._enter(connection, SENDING)
             return
-        connection.queue = None
-        queue.close()
         if connection.close_after:
             self._finish(connection)
             return
@@ -1125,7 +640,7 @@ class Loop:
     def _settle(self, connection: Connection) -> None:
         """After a turn's work on a connection: send what gathered, and wait for what comes next."""
         try:
-            self._flush(connection)
+            connection.flush(self._out)
         except ClientDisconnected:
             self._close(connection)
         if connection.state == CLOSED:
@@ -1143,45 +658,4 @@ class Loop:
     def _idle(self, connection: Connection) -> None:
         """Wait for a next request: a while, or a moment once the loop stops."""
         connection.state = IDLE
-        self._arm(connection, self._grace if self.stopping else self._timers[IDLE])
-
-    # -- reading while the application runs (buffer_request_body = False) -------------------------
-
-    def _receive_body(self, connection: Connection, size: int) -> bytes:
-        """Up to about `size` decoded bytes of the body of the request at hand; b"" at its end."""
-        if self._current is not connection:
-            raise ClientDisconnected("the request is over")
-        if connection.continue_due:
-            self._send_continue(connection)
-        decoder = connection.decoder
-        while decoder.done is False if decoder is not None else connection.remaining > 0:
-            data = connection.pending or self._await_bytes(connection)
-            if decoder is not None:
-                pieces, stop = decoder.feed(data)
-                connection.pending = data[stop:]
-                if plain := b"".join(pieces):
-                    return plain
-            else:
-                stop = min(len(data), connection.remaining)
-                connection.remaining -= stop
-                connection.pending = data[stop:]
-                return bytes(data[:stop])
-        return b""
-
-    def _await_bytes(self, connection: Connection) -> bytes:
-        """Wait for bytes of the body, up to client_body_timeout."""
-        self._flush(connection)  # the client may wait for the answers before
-        poll = select.poll()
-        poll.register(connection.fd, select.POLLIN)
-        deadline = time.monotonic() + (self.options.client_body_timeout or float("inf"))
-        while True:
-            data = self._receive(connection)
-            if data:
-                return data
-            if data is not None:
-                raise ClientDisconnected("the client left inside its request")
-            while not poll.poll(min(1.0, max(0.0, deadline - time.monotonic())) * 1000):
-                if time.monotonic() >= deadline:
-                    raise http_error(Code.TIMEOUT)
-                if self.heartbeat is not None:
-                    self.heartbeat.notify()
+        self._arm(connection, self._timers[GRACE if self.stopping else IDLE])

@@ -77,6 +77,9 @@ PYTHON_SIDE = (
     "cyhorn._parser_py",
     "cyhorn._environ_py",
     "cyhorn._writer_py",
+    "cyhorn._pulse_py",
+    "cyhorn._connection_py",
+    "cyhorn._cycle_py",
     "cyhorn._loop_py",
 )
 

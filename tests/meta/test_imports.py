@@ -25,17 +25,21 @@ LAYERS = {
     "errors": 0,
     "grammar": 0,
     "_scan": 0,
+    "_system": 0,
+    "pulse": 1,
     "parser": 1,
     "writer": 1,
     "environ": 2,
     "wsgi": 2,
-    "loop": 3,
-    "workers": 4,
-    "master": 5,
-    "arbiter": 6,
-    "app": 7,
-    "cli": 8,
-    "__main__": 9,
+    "connection": 3,
+    "cycle": 4,
+    "loop": 5,
+    "workers": 6,
+    "master": 7,
+    "arbiter": 8,
+    "app": 9,
+    "cli": 10,
+    "__main__": 11,
 }
 #: Leaf services use nothing of the house but what is listed.
 LEAVES = {
@@ -48,6 +52,8 @@ LEAVES = {
 #: Rooms of the request's way know no configuration, logger or process management.
 REQUEST_WAY_BANS = {"config", "log", "process"}
 FACES = ("parser", "environ", "writer", "loop")
+#: Twins without a face: only other twins use them.
+INNER_TWINS = ("pulse", "connection", "cycle")
 #: Who may ask which side runs, and why: the boot line and ``--version`` say it.
 TELLS_THE_SIDE = {*FACES, "cli", "arbiter", "config", "app"}
 
@@ -154,7 +160,7 @@ def test_a_twin_uses_its_own_side_and_only_faces_are_used_by_others(file: Path) 
     }
     twins.discard("cyhorn._impl")
     python = {name for name in twins if name.endswith("_py")}
-    if stem.startswith("_") and stem.strip("_").removesuffix("_py") in FACES:
+    if stem.startswith("_") and stem.strip("_").removesuffix("_py") in (*FACES, *INNER_TWINS):
         assert twins == (python if stem.endswith("_py") else twins - python), "a twin of the other side"
         assert not {f"cyhorn.{face}" for face in FACES} & imported(file), "a twin may not import a face"
     elif stem not in FACES or file.parent != PACKAGE:

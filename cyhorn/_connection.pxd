@@ -1,33 +1,26 @@
-# The compiled loop's types.
+# The compiled connection's types, for the request cycle and the loop.
 
 from cyhorn._environ cimport EnvironBuilder
 from cyhorn._parser cimport ChunkedDecoder, RequestHead, RequestParser
-from cyhorn._writer cimport OutputBuffer, ResponseWriter
+from cyhorn._pulse cimport Pulse
+from cyhorn._writer cimport OutputBuffer
 
 cdef enum State:
+    # What a connection waits for; each has its list of timers. CLOSED waits for nothing.
     HEAD, BODY, SENDING, IDLE, LINGER, CLOSED
 
 cdef enum:
     # Timer lists beyond those of the states
-    GRACE = 5          # in the place of CLOSED, which waits for nothing
+    GRACE = 5          # in the place of CLOSED
     TIMER_COUNT = 6
     ADDRESS_SIZE = 28  # a struct sockaddr_in6
+    RECEIVE_SIZE = 65536  # bytes asked for at once
 
 cdef struct Timers:
     # Connections that wait for the same duration: order of insertion is order of expiry.
     long long duration    # nanoseconds; 0: off
     void *first           # Connection, borrowed
     void *last
-
-cdef struct SlotLayout:
-    # HeartbeatTable.LAYOUT: a slot's size and where its fields lie, in bytes; two of its states;
-    # and after how many nanoseconds without a beat a busy worker accepts nobody.
-    int slot
-    int connections
-    int state
-    int ready
-    int busy
-    long long busy_limit
 
 
 cdef class Listener:
@@ -37,6 +30,11 @@ cdef class Listener:
     cdef object ssl_context
     cdef EnvironBuilder builder
     cdef long long resume_at      # when accepting goes on after a pause, ns; 0: it is going on
+    # The same for all listeners of a loop
+    cdef object options           # LoopOptions
+    cdef object log
+    cdef object trusted           # TrustedPeers
+    cdef Pulse pulse
 
 cdef class Connection:
     cdef int fd
@@ -45,6 +43,7 @@ cdef class Connection:
     cdef unsigned int serial      # tells this connection from an earlier one of the same fd
     cdef Listener listener
     cdef bint trusted
+    cdef bint lost                # nothing can be said to the client any more: to be dropped
     cdef bint close_after         # close when all is sent
     cdef int linger               # the timer list of how long it then reads on, that the client gets it; or 0
     cdef bint proxy_due           # a PROXY header may come first
@@ -86,3 +85,28 @@ cdef class Connection:
     cdef bytes body_bytes         # a body of known length that fits in memory, filled in place
     cdef Py_ssize_t body_filled
     cdef object body              # BodySpool, for every other body
+
+    cdef int name_peer(self) except -1
+    cdef int log_loss(self, object error) except -1
+    cdef int forget_request(self) except -1
+    cdef bint body_awaited(self) noexcept
+
+    # Received bytes
+    cdef int reserve_pending(self, Py_ssize_t wanted) except -1
+    cdef int keep(self, const unsigned char *p, Py_ssize_t n) except -1
+    cdef void forget_pending(self) noexcept
+    cdef bytes decrypt(self)
+    cdef bint more_waits(self) noexcept
+    cdef bytes await_bytes(self)
+
+    # Bytes to send. All raise ClientDisconnected where the client is gone.
+    cdef int flush(self, OutputBuffer out) except -1
+    cdef int flush_parts(self, OutputBuffer out) except -1
+    cdef int encrypt(self, OutputBuffer out) except -1
+    cdef int send_bytes(self, bytes data) except -1
+    cdef int send_region(self, int fd, long long offset, long long count) except -1
+    cdef object queue_of(self)
+    cdef int enqueue(self, object data) except -1
+    cdef int advance(self) except -1
+    cdef bint drain_queue(self) except -1
+    cdef int wait_writable(self) except -1

@@ -1,0 +1,50 @@
+# The compiled request cycle's type, for the loop.
+
+from cyhorn._connection cimport Connection
+from cyhorn._writer cimport OutputBuffer, ResponseWriter
+
+
+cdef class RequestCycle:
+    cdef OutputBuffer out             # answers that have not left yet
+    cdef object options
+    cdef object application
+    cdef object log
+    cdef ResponseWriter writer
+    cdef object start_response        # the writer's, bound once
+    cdef object write                 # likewise
+    cdef object flush_callback
+    cdef Connection current           # whose request is in the application
+    cdef int fast_calls
+    cdef set warned
+
+    # Options, where a request meets them
+    cdef bint context_isolation
+    cdef bint sendfile
+    cdef bint wants_head              # whether hooks or logs need the head as an object
+    cdef object pre_request
+    cdef object post_request
+    cdef object access
+    cdef object access_with_request
+
+    # Call the application for the complete request of `c`, and see its response into `out` or on
+    # its way. `pipelined` says that bytes of a next request are there already. Returns whether the
+    # connection may persist. Afterwards `c.lost` says that the client is gone, and `c.close_after`
+    # that an error was answered in the application's stead.
+    cdef bint respond(self, Connection c, bint keep_alive, bint pipelined) except -1
+    # Answer the peer's mistake; nothing after it on the connection is read.
+    cdef int refuse(self, Connection c, object error, bint head_only) except -1
+    cdef int send_continue(self, Connection c) except -1
+    cdef int warn_once(self, str key, str message, object value) except -1
+
+    cdef int renew_writer(self) except -1
+    cdef int complete_environ(self, Connection c, dict environ) except -1
+    cdef object request_view(self, Connection c, dict environ)
+    cdef int call(self, Connection c, ResponseWriter writer, dict environ, object request) except -1
+    cdef int close_iterable(self, object close_it, Connection c) except -1
+    cdef int stream(self, Connection c, ResponseWriter writer, object result) except -1
+    cdef bint send_file(self, Connection c, ResponseWriter writer, object wrapper) except -1
+    cdef int lose(self, Connection c) noexcept
+    cdef int failed(self, Connection c, ResponseWriter writer, object error) except -1
+    cdef int complain(self, ResponseWriter writer, str target) except -1
+    cdef int log_refusal(self, Connection c, object error) except -1
+    cdef int append_error(self, Connection c, int status, bint head_only) except -1
