@@ -215,6 +215,8 @@ class Config:
 
         if self.reload and self.preload_app:
             yield f"{both('reload', 'preload_app')}: changes are not seen in what the master has loaded"
+        if self.is_ssl and self.cert_reqs and not self.ca_certs and self.ssl_context is None:
+            yield f"{both('cert_reqs', 'ca_certs')}: there is nothing to verify certificates by"
         if self.daemon and not self.enable_stdio_inheritance:
             for name in ("errorlog", "accesslog"):
                 if self.settings[name].value == "-":
@@ -222,7 +224,13 @@ class Config:
 
     def notices(self) -> list[str]:
         """Lines for the log at start that are good to know and nothing to mend."""
-        return [*self._notices, *self._said("note")]
+        lines = [*self._notices, *self._said("note")]
+        connections = self.settings["worker_connections"]
+        if connections.used and self._worker_uri() == classes.WORKERS.default:
+            lines.append(
+                f"worker_connections ({connections.source}): a sync worker holds as many connections as come"
+            )
+        return lines
 
     def _said(self, column: str) -> list[str]:
         """What a column of the table says about the settings that are used, each text once."""

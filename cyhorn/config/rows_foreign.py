@@ -63,7 +63,7 @@ ROWS = (
         "Server Mechanics",
         v.STRING,
         "",
-        "it is for ASGI applications; the variable SCRIPT_NAME is a WSGI application's prefix",
+        "ASGI applications are not served; a WSGI application's prefix is the variable SCRIPT_NAME",
         "--root-path",
         "The path under which an ASGI application is mounted.",
     ),

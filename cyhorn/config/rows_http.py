@@ -335,7 +335,7 @@ ROWS = (
         metavar="VERSION",
         default=2,  # ssl.PROTOCOL_TLS, without importing ssl
         default_text="negotiated",
-        pending="ignored, as Gunicorn does; use the ssl_context hook to limit versions",
+        pending="it is ignored, as in Gunicorn; the ssl_context hook can limit versions",
         meaning="Ignored, as in Gunicorn. The ssl_context hook can limit versions.",
     ),
     Row(

@@ -134,7 +134,10 @@ ROWS = (
         flags=("--worker-connections",),
         metavar="INT",
         default=1000,
-        meaning="The most connections that one worker keeps open at a time.",
+        meaning=(
+            "The most connections that a gthread or gevent worker keeps open at a time. A sync worker holds"
+            " as many as come, within its limit of open files, and says so at start when this is set."
+        ),
     ),
     Row(
         name="max_requests",

@@ -29,15 +29,12 @@ READ_SIZE: Final = 65536
 # --- the context -------------------------------------------------------------------------
 
 
-def make_ssl_context(cfg: Any, log: Any = None) -> ssl.SSLContext:
+def make_ssl_context(cfg: Any) -> ssl.SSLContext:
     """The server's context from `certfile`, `keyfile`, `ca_certs`, `cert_reqs` and `ciphers`.
 
     The hook `cfg.ssl_context(config, default_ssl_context_factory)`, when set, has the last word.
-    `log` receives warnings about settings that do nothing. Raises ConfigError, one line
-    that names the setting.
+    Raises ConfigError, one line that names the setting.
     """
-    if log is not None:
-        _warn(cfg, log)
 
     def default_ssl_context_factory() -> ssl.SSLContext:
         return _default_context(cfg)
@@ -51,16 +48,6 @@ def make_ssl_context(cfg: Any, log: Any = None) -> ssl.SSLContext:
             f"ssl_context: the hook must return an ssl.SSLContext, not {type(context).__name__}"
         )
     return context
-
-
-def _warn(cfg: Any, log: Any) -> None:
-    setting = cfg.settings.get("ssl_version")
-    if setting is not None and setting.get() != setting.default:
-        log.warning(
-            "ssl_version is deprecated and does nothing: TLS 1.2 is the least; use the ssl_context hook"
-        )
-    if cfg.cert_reqs and not cfg.ca_certs and getattr(cfg, "ssl_context", None) is None:
-        log.warning("cert_reqs is set but ca_certs is not: no client certificate can be verified")
 
 
 def _default_context(cfg: Any) -> ssl.SSLContext:

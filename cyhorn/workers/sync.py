@@ -56,7 +56,7 @@ class SyncWorker(Worker):
         if self.cfg.is_ssl:
             from cyhorn.net.tls import make_ssl_context  # OpenSSL is for those who use it
 
-            self.ssl_context = make_ssl_context(self.cfg, self.log)
+            self.ssl_context = make_ssl_context(self.cfg)
         super().init_process()
 
     def run(self) -> None:

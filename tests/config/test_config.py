@@ -286,6 +286,9 @@ def test_a_start_with_defaults_has_nothing_to_say(cfg: Config) -> None:
         ({"daemon": True, "enable_stdio_inheritance": True}, []),
         ({"daemon": True, "errorlog": "x.log"}, []),
         ({"reload": True}, []),
+        ({"cert_reqs": 2, "certfile": "c.pem"}, ["cert_reqs (here:1) and ca_certs (default)"]),
+        ({"cert_reqs": 2, "certfile": "c.pem", "ca_certs": "ca.pem"}, []),
+        ({"cert_reqs": 2, "certfile": "c.pem", "ssl_context": lambda config, factory: factory()}, []),
     ],
 )
 def test_settings_that_defeat_each_other_are_warned_about(
@@ -294,6 +297,13 @@ def test_settings_that_defeat_each_other_are_warned_about(
     for name, value in settings.items():
         cfg.set(name, value, "here:1")
     assert [line.split(": ")[0] for line in cfg.warnings()] == names
+
+
+@pytest.mark.parametrize(("worker", "told"), [("sync", True), ("some.other.Worker", False)])
+def test_worker_connections_are_none_of_a_sync_workers_business(cfg: Config, worker: str, told: bool) -> None:
+    cfg.set("worker_connections", 5, "here:1")
+    cfg.set("worker_class", worker)
+    assert [line.startswith("worker_connections (here:1)") for line in cfg.notices()] == [True] * told
 
 
 @pytest.mark.parametrize("name", [name for name, row in SETTINGS.items() if row.pending or row.note])

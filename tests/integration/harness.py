@@ -7,6 +7,7 @@ client: an answer that is cut short, has no length or carries bytes beyond it is
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -17,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 20.0
@@ -50,8 +51,25 @@ os.write(1, b"LOADED in %d\\n" % os.getpid())
 """
 
 
+#: Variables that configure a server and are none of cyhorn's own.
+PLATFORM_VARIABLES = ("PWD", "PORT", "WEB_CONCURRENCY", "FORWARDED_ALLOW_IPS", "SENDFILE", "NOTIFY_SOCKET")
+
+
 class Broken(Exception):
     """A request got no whole answer."""
+
+
+class Answer(NamedTuple):
+    """An answer of any status; field names are in small letters."""
+
+    status: int
+    fields: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        """The body as what it says in JSON."""
+        return json.loads(self.body)
 
 
 def until(condition: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
@@ -68,8 +86,10 @@ class Server:
     """A master process in `folder`.
 
     `config` is the text of its config file, `worker_class` the class under test, `impl` what
-    CYHORN_IMPL says. The application is `folder`/app.py. An empty `bind` leaves it to the file. `wrapper` is
+    CYHORN_IMPL says. `application` is what the command line names, `folder`/app.py by default. An empty
+    `bind`, `worker_class` or `application` is left to the file. `wrapper` is
     Python code that is run first and is to execute its arguments, with the descriptors `pass_fds` open.
+    `at` is where it listens, for one whose log does not come here.
     """
 
     def __init__(
@@ -83,6 +103,8 @@ class Server:
         bind: str = "127.0.0.1:0",
         wrapper: str = "",
         pass_fds: Sequence[int] = (),
+        application: str = "app:app",
+        at: Any = None,
     ) -> None:
         self.folder = folder
         self.lines: list[str] = []
@@ -93,14 +115,17 @@ class Server:
         if not self.application_file.exists():
             self.write_application("one")
         self.write_config(config)
-        command = [sys.executable, "-m", "cyhorn", "-b", bind, "-k", worker_class, *arguments, "app:app"]
-        if not bind:
-            del command[3:5]
+        self._at = at
+        command = [sys.executable, *(["-c", wrapper] if wrapper else []), "-m", "cyhorn"]
+        command += ["-b", bind] if bind else []
+        command += ["-k", worker_class] if worker_class else []
+        command += [*arguments, *([application] if application else [])]
         env = {
             name: value for name, value in os.environ.items() if not name.startswith(("CYHORN", "GUNICORN"))
         }
         env.update(PYTHONPATH=str(ROOT), CYHORN_IMPL=impl, PYTHONDONTWRITEBYTECODE="1", PYTHONUNBUFFERED="1")
-        env.pop("PWD", None)
+        for name in PLATFORM_VARIABLES:
+            env.pop(name, None)
         env.update(environ or {})
         self.process = subprocess.Popen(
             command,
@@ -236,17 +261,22 @@ class Server:
 
     @property
     def address(self) -> Any:
-        line = self.wait_for("Listening at")[0]
+        if self._at is not None:
+            return self._at
+        line = self.wait_for(r"Listening at: (http|unix:)")[0]
         found = re.search(r"Listening at: (?:https?://(.*?):(\d+)|unix:([^ ,]+))", line)
         assert found is not None, line
         return str(self.folder / found[3]) if found[3] else (found[1].strip("[]"), int(found[2]))
 
-    def connect(self) -> socket.socket:
+    def connect(self, source: str = "") -> socket.socket:
+        """A connection, from the address `source` of this machine if that is given."""
         address = self.address
         family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
         connection = socket.socket(family, socket.SOCK_STREAM)
         connection.settimeout(PATIENCE)
         try:
+            if source:
+                connection.bind((source, 0))
             connection.connect(address)
         except BaseException:
             connection.close()
@@ -271,6 +301,27 @@ class Server:
         with self.send(target) as connection:
             return answer(connection)
 
+    def exchange(self, request: bytes, source: str = "") -> bytes:
+        """All that comes until the server closes, after these bytes were sent."""
+        with self.connect(source) as connection:
+            connection.sendall(request)
+            return to_the_end(connection)
+
+    def ask(
+        self,
+        target: str = "/",
+        *fields: str,
+        method: str = "GET",
+        body: bytes = b"",
+        version: str = "HTTP/1.1",
+        source: str = "",
+    ) -> Answer:
+        """The answer, whatever its status, to a request with these further `fields` ("Name: value")."""
+        lines = [f"{method} {target} {version}", "Host: a", "Connection: close", *fields]
+        if body:
+            lines.append(f"Content-Length: {len(body)}")
+        return parse_answer(self.exchange("\r\n".join([*lines, "", ""]).encode("latin-1") + body, source))
+
     def serves(self, body: str) -> None:
         """Wait until `body` is the answer. Until the old workers are gone they may still take a request."""
         until(lambda: self.get() == body, f"the answer {body!r}")
@@ -294,6 +345,27 @@ def answer(connection: socket.socket) -> str:
     if int(fields["content-length"]) != len(body):
         raise Broken(f"{fields['content-length']} bytes announced, {len(body)} came")
     return body.decode()
+
+
+def to_the_end(connection: socket.socket) -> bytes:
+    """All that comes on `connection` until its end, or until it is reset."""
+    received = b""
+    try:
+        while chunk := connection.recv(65536):
+            received += chunk
+    except ConnectionResetError:
+        pass
+    return received
+
+
+def parse_answer(received: bytes) -> Answer:
+    """The one answer that `received` is. Raises Broken."""
+    head, separator, body = received.partition(b"\r\n\r\n")
+    found = re.match(r"HTTP/1\.1 (\d{3}) ", head.decode("latin-1"))
+    if not separator or found is None:
+        raise Broken(f"no whole answer: {received!r}")
+    fields = (line.split(": ", 1) for line in head.decode("latin-1").split("\r\n")[1:])
+    return Answer(int(found[1]), {name.lower(): value for name, value in fields}, body)
 
 
 class Load:

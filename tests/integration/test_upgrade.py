@@ -141,6 +141,7 @@ def test_sockets_that_a_supervisor_passed_are_passed_on(serve_any: Serve, tmp_pa
         )
         server = serve_any("bind = '127.0.0.1:1'", bind="", wrapper=wrapper, pass_fds=[passed.fileno()])
         server.ready()
+        assert server.address == str(path)
         new = upgrade(server)
         assert server.stop() == 0
         server.wait_for(rf"\[{new}\] .*Master has been promoted\.")

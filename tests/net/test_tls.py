@@ -20,7 +20,6 @@ CLIENT_CERT, CLIENT_KEY = str(DATA / "client.pem"), str(DATA / "client.key")
 
 
 def config(**settings):
-    ssl_version = settings.pop("ssl_version", ssl.PROTOCOL_TLS)
     values = {
         "certfile": CERT,
         "keyfile": KEY,
@@ -28,7 +27,6 @@ def config(**settings):
         "cert_reqs": 0,
         "ciphers": None,
         "ssl_context": None,
-        "settings": {"ssl_version": SimpleNamespace(get=lambda: ssl_version, default=ssl.PROTOCOL_TLS)},
     }
     return SimpleNamespace(**{**values, **settings})
 
@@ -136,17 +134,6 @@ def test_a_wrong_setting_is_one_line_that_names_it(settings, says, tmp_path, mon
         make_ssl_context(config(**settings))
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-def test_settings_that_do_nothing_are_warned_about():
-    lines = []
-    log = SimpleNamespace(warning=lambda text, *args: lines.append(text % args))
-    make_ssl_context(config(), log)
-    assert lines == []
-    make_ssl_context(config(ssl_version=ssl.PROTOCOL_TLS_SERVER), log)
-    assert "ssl_version" in lines.pop()
-    make_ssl_context(config(cert_reqs=1), log)
-    assert "ca_certs" in lines.pop()
 
 
 # --- the channel

@@ -253,7 +253,7 @@ def test_tls_is_served_with_the_context_of_the_settings(made):
     from cyhorn.net.tls import make_ssl_context
 
     worker = made(certfile=str(TLS / "server.pem"), keyfile=str(TLS / "server.key"))
-    worker.worker.ssl_context = make_ssl_context(worker.cfg, worker.log)
+    worker.worker.ssl_context = make_ssl_context(worker.cfg)
     context = ssl.create_default_context(cafile=str(TLS / "ca.pem"))
     context.check_hostname = False
     with worker.running(), socket.create_connection(worker.address, timeout=10) as plain:

@@ -1,0 +1,128 @@
+"""Settings of worker processes: how many, of what kind, how long they live and how they are replaced."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+
+from tests.effects.conftest import Launch
+from tests.effects.shows import shows
+from tests.integration.harness import until
+
+
+@shows("workers", "so many processes serve")
+def test_so_many_processes_serve(launch: Launch) -> None:
+    server = launch("workers = 3").ready(3)
+    assert len(server.workers()) == 3
+    assert server.ask("/process").json["multiprocess"] is True
+
+
+@shows("worker_class", "requests are answered by the named class, and the start says so")
+def test_the_named_class_serves(launch: Launch, tmp_path: Path) -> None:
+    (tmp_path / "kinds.py").write_text(
+        "from tests.integration.line_worker import LineWorker\n"
+        "class Loud(LineWorker):\n"
+        "    def serve(self, connection, peer):\n"
+        "        self.log.info('served by %s', type(self).__name__)\n"
+        "        super().serve(connection, peer)\n"
+    )
+    server = launch("worker_class = 'kinds.Loud'", folder=tmp_path)
+    server.wait_for("Using worker: kinds.Loud")
+    assert server.ask("/").status == 200
+    server.wait_for("served by Loud")
+
+
+@shows("threads", "more than one asks for the worker gthread, which is refused as long as there is none")
+def test_threads_ask_for_the_threaded_worker(launch: Launch) -> None:
+    server = launch("threads = 4")
+    assert server.wait_exit() == 1
+    server.wait_for(r"^Error: worker_class = 'gthread' is not available .*\(threads = 4, \./cyhorn\.conf\.py:1\)$")
+
+
+@shows("worker_connections", "one line at start says that a sync worker holds as many connections as come")
+def test_a_sync_worker_needs_no_number_of_connections(launch: Launch) -> None:
+    server = launch("worker_connections = 2").ready()
+    assert len(server.seen(r"worker_connections \(\./cyhorn\.conf\.py:1\): ")) == 1
+    connections = [server.connect() for _ in range(5)]
+    for connection in connections:
+        with connection:
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+
+
+@shows("max_requests", "after so many requests another process answers")
+def test_a_worker_is_replaced_after_so_many_requests(launch: Launch) -> None:
+    server = launch("max_requests = 3")
+    pids = [server.ask("/").json["pid"] for _ in range(4)]
+    assert len(set(pids[:3])) == 1 and pids[3] != pids[0]
+    server.wait_for("Autorestarting worker after current request")
+
+
+@shows("max_requests_jitter", "workers are replaced after different numbers of requests, none before max_requests")
+def test_workers_are_not_replaced_together(launch: Launch) -> None:
+    server = launch(
+        "workers, max_requests, max_requests_jitter = 3, 2, 10**9\n"
+        "def post_worker_init(worker): worker.log.info('UP TO %d', worker.max_requests)\n"
+    )
+    numbers = [int(line.split()[-1]) for line in server.wait_for("UP TO", count=3)]
+    assert min(numbers) >= 2 and max(numbers) <= 2 + 10**9 and len(set(numbers)) == 3
+    assert server.ready(3).ask("/").status == 200
+    before = server.workers()
+    for _ in range(12):  # enough for two of three, if the jitter counted for nothing
+        server.ask("/")
+    assert server.workers() == before
+
+
+@shows("timeout", "a worker that shows no life for so long is aborted and replaced")
+def test_a_stuck_worker_is_replaced(launch: Launch) -> None:
+    server = launch("timeout = 1").ready()
+    (old,) = server.workers()
+    with server.occupy(60):
+        server.wait_for(rf"WORKER TIMEOUT \(pid:{old}\)")
+        until(lambda: old not in server.workers() and server.workers(), "another worker")
+
+
+@shows("graceful_timeout", "a worker that is still busy so long after TERM is killed")
+def test_a_busy_worker_has_so_long_to_stop(launch: Launch) -> None:
+    server = launch("graceful_timeout = 1").ready()
+    with server.occupy(60):
+        begun = time.monotonic()
+        assert server.stop() == 0
+        assert 0.9 < time.monotonic() - begun < 15
+    assert server.seen("killed|SIGKILL")
+
+
+RELOADED = """
+workers = 4
+reload_concurrency = 1
+def post_fork(server, worker):
+    worker.log.info("BEGINS")
+def post_worker_init(worker):
+    import time
+    time.sleep(0.05)
+    worker.log.info("IS UP")
+"""
+
+
+@shows("reload_concurrency", "a reload boots no more than so many workers at a time")
+def test_a_reload_boots_so_many_at_a_time(launch: Launch) -> None:
+    server = launch(RELOADED)
+    server.wait_for("IS UP", count=4)
+    mark = server.mark()
+    server.signal(signal.SIGHUP)
+    server.wait_for("Reload done", mark)
+    events = [line.split("] ")[-1] for line in server.seen("BEGINS|IS UP", mark)]
+    assert events == ["BEGINS", "IS UP"] * 4
+
+
+@shows("preload_app", "the application is loaded once, by the master")
+def test_the_master_loads_the_application(launch: Launch) -> None:
+    server = launch("preload_app, workers = True, 2").ready(2)
+    assert server.seen("^LOADED in") == [f"LOADED in {server.pid}"]
+
+
+@shows("gc_freeze", "what was loaded before the first request is frozen; turned off, nothing is")
+def test_loaded_objects_are_frozen(launch: Launch) -> None:
+    assert launch("").ask("/process").json["frozen"] > 1000
+    assert launch("gc_freeze = False").ask("/process").json["frozen"] < 1000
