@@ -21,6 +21,7 @@ from cyhorn.config.config import APPLICATION, DEFAULT, Config
 from cyhorn.config.settings import SETTINGS
 from cyhorn.config.validators import working_directory
 from cyhorn.errors import EXIT_CONFIG, EXIT_OK, ConfigError, CyhornError
+from cyhorn.process.preload import OwnCode
 
 if TYPE_CHECKING:
     import argparse
@@ -52,6 +53,8 @@ class BaseApplication:
         #: Where relative names of files and directories count from, also after a chdir.
         self.start_directory = working_directory()
         self._reloading = False
+        #: The modules that the configuration has brought in: hooks, and what a config file imports.
+        self._modules = OwnCode()
         self.do_load_config()
 
     # -- configuration
@@ -59,7 +62,7 @@ class BaseApplication:
     def do_load_config(self) -> None:
         """Load the configuration, or end the process with one line (exit status 1)."""
         try:
-            self._build_config(dict(os.environ))
+            self._modules.load(lambda: self._build_config(dict(os.environ)))
         except (CyhornError, AttributeError, TypeError, ValueError, RuntimeError, OSError) as problem:
             for found in self.cfg.found or ():
                 print(f"Error: {found}", file=sys.stderr)
@@ -111,7 +114,8 @@ class BaseApplication:
     def reload(self) -> None:
         """Load the configuration anew.
 
-        Raises ConfigError when it is wrong, and then nothing has changed. The
+        Raises ConfigError when it is wrong, and then nothing has changed. Modules of the
+        project that the configuration has imported are imported anew. The
         application itself is loaded anew when it is next asked for.
         """
         before, directory = dict(vars(self)), os.getcwd()
@@ -120,7 +124,8 @@ class BaseApplication:
             with contextlib.suppress(OSError):
                 os.chdir(self.start_directory)
             self._reloading = True
-            self._build_config(self._environment_without_raw_env())
+            environ = self._environment_without_raw_env()
+            self._modules.load(lambda: self._build_config(environ))
         except BaseException as problem:
             vars(self).clear()
             vars(self).update(before)
@@ -142,6 +147,10 @@ class BaseApplication:
             from cyhorn.app import spew
 
             spew.install()
+
+    def restore_modules(self) -> None:
+        """After a `reload` that came to nothing: let imports find what they found before."""
+        self._modules.undo()
 
     def _environment_without_raw_env(self) -> dict[str, str]:
         """The environment as it was before raw_env of the present configuration."""

@@ -32,6 +32,7 @@ class Reload:
         self.generation = generation
         self.superseded = False  # another reload was asked for meanwhile
         self.proven = False  # a worker of this generation has become ready
+        self._loading = False  # the application has been, or is being, loaded into the master
         self._arbiter = arbiter
         self._started = time.monotonic()
         # What it changes, as it was before.
@@ -60,6 +61,7 @@ class Reload:
             arbiter.LISTENERS = create_listeners(cfg, arbiter.log, keep=self._listeners, sleep=_no_patience)
             self._added = [made for made in arbiter.LISTENERS if made not in self._listeners]
         os.environ.update(cfg.env or {})
+        self._loading = True
         arbiter.load_application(cfg)
         arbiter.log.setup(cfg)
         arbiter.log.reopen_files()
@@ -72,7 +74,9 @@ class Reload:
         arbiter = self._arbiter
         vars(arbiter.app).clear()
         vars(arbiter.app).update(self._app_state)
-        arbiter.restore_application()
+        if self._loading:
+            arbiter.restore_application()
+        arbiter.app.restore_modules()
         for name in set(os.environ) - set(self._environ):
             del os.environ[name]
         os.environ.update(self._environ)

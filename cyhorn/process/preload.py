@@ -1,8 +1,9 @@
-"""Loading an application again in a process that has it loaded already.
+"""Loading code again in a process that has it loaded: the application, and what the configuration names.
 
 With `preload_app` the master itself imports the application, and a module is imported once
 per process. To load it anew, the modules that the application brought in are forgotten first; when the
-new ones fail to load, the old ones are put back.
+new ones fail to load, the old ones are put back. The same goes for the modules of hooks and for others that
+a config file imports, but only for the project's own: those that were installed are not in `OwnCode`'s care.
 
 Forgotten are all modules that appeared during the load, except
 
@@ -19,11 +20,14 @@ import gc
 import importlib
 import importlib.machinery
 import linecache
+import os
 import sys
 from collections.abc import Callable
 from types import ModuleType
 
 KEPT = frozenset({"cyhorn", "__main__", "__config__"})
+#: Directories of what pip or a distribution has installed.
+INSTALLED = frozenset({"site-packages", "dist-packages"})
 
 
 class Interrupted(BaseException):
@@ -50,7 +54,7 @@ class Preloader:
         if self._frozen:
             gc.unfreeze()
             self._frozen = False
-        saved = {name: sys.modules.pop(name) for name in _forgettable(self._brought)}
+        saved = {name: sys.modules.pop(name) for name in self.forgettable(self._brought)}
         self._former = (self._brought, saved)
         if self._again:  # on some Pythons the first of these loads importlib.metadata
             importlib.invalidate_caches()
@@ -84,17 +88,33 @@ class Preloader:
         brought, saved = self._former
         if self._brought is brought:
             return
-        for name in _forgettable(self._brought - brought | set(saved)):
+        for name in self.forgettable(self._brought - brought | set(saved)):
             sys.modules.pop(name, None)
         sys.modules.update(saved)
         self._brought = brought
 
+    def forgettable(self, names: set[str]) -> set[str]:
+        """Those of the modules `names` that may be loaded anew."""
+        present = {name for name in names if sys.modules.get(name) is not None}
+        kept = KEPT | sys.stdlib_module_names
+        kept |= {_top(name) for name in sys.modules if _is_extension(sys.modules[name])}
+        return {name for name in present if _top(name) not in kept}
 
-def _forgettable(names: set[str]) -> set[str]:
-    present = {name for name in names if sys.modules.get(name) is not None}
-    kept = KEPT | sys.stdlib_module_names
-    kept |= {_top(name) for name in sys.modules if _is_extension(sys.modules[name])}
-    return {name for name in present if _top(name) not in kept}
+
+class OwnCode(Preloader):
+    """A Preloader that forgets only modules of files outside of ``site-packages`` and ``dist-packages``.
+
+    A config file may import agents and instruments that hook themselves into the process, which must
+    not happen twice; a deployment changes the project's own files.
+    """
+
+    def forgettable(self, names: set[str]) -> set[str]:
+        return {name for name in super().forgettable(names) if _is_own(sys.modules[name])}
+
+
+def _is_own(module: ModuleType) -> bool:
+    file = getattr(module, "__file__", None)
+    return bool(file) and not INSTALLED & set(os.path.normpath(file).split(os.sep))
 
 
 def _top(name: str) -> str:

@@ -273,3 +273,64 @@ def test_a_reload_after_a_failed_boot_later_on_brings_the_service_back(serve_any
     server.signal(signal.SIGHUP)
     server.wait_for("Reload done", mark)
     server.serves("back")
+
+
+HOOKS = """
+def post_worker_init(worker):
+    worker.log.info("HOOK {version}")
+"""
+
+
+@pytest.mark.parametrize("how", ["toml", "import", "variable"])
+def test_modules_of_hooks_are_read_again(serve_any: Serve, tmp_path: Path, how: str) -> None:
+    """Also where the config file names or imports them, and where only a variable does."""
+    module, site = tmp_path / "own_hooks.py", tmp_path / "site.toml"
+    module.write_text(HOOKS.format(version="one"))
+    site.write_text('post_worker_init = "own_hooks:post_worker_init"\n')
+    server = serve_any(
+        "from own_hooks import post_worker_init\n" if how == "import" else "",
+        arguments=["-c", "site.toml"] if how == "toml" else [],
+        environ={"CYHORN_POST_WORKER_INIT": "own_hooks:post_worker_init"} if how == "variable" else {},
+    )
+    server.wait_for("HOOK one")
+    server.ready()
+    module.write_text(HOOKS.format(version="the second"))
+    mark = reload(server)
+    server.wait_for("HOOK the second", mark)
+    server.wait_for("Reload done", mark)
+
+    module.write_text("broken = = 1\n")
+    mark = reload(server)
+    server.wait_for("Reload failed: .*own_hooks", mark)
+    server.signal(signal.SIGTTIN)
+    server.wait_for("HOOK the second", mark)
+
+
+LAZY = "\nimport importlib, own_part\nVERSION = own_part.VERSION\nbefore = app\n"
+ASKS = """
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Length", "3")])
+    return [importlib.import_module("own_part").VERSION.encode()]
+"""
+
+
+def test_a_reload_whose_config_fails_in_the_master_alone_keeps_the_code_that_serves(
+    serve_any: Serve, tmp_path: Path
+) -> None:
+    part = tmp_path / "own_part.py"
+    part.write_text("VERSION = 'one'\n")
+    config = "import os\npreload_app = True\n"
+    server = serve_any(config).ready()
+    server.write_application("one", after=LAZY + ASKS)
+    server.wait_for("Reload done", reload(server))
+    part.write_text("VERSION = 'new'\n")
+    server.wait_for("Reload done", reload(server))
+    server.serves("new")
+    # Its trial in a child gets through.
+    server.write_config(f"{config}assert os.getpid() != {server.pid}, 'not here'\n")
+    mark = reload(server)
+    server.wait_for("Reload failed: .*not here", mark)
+    (worker,) = until(lambda: len(server.workers()) == 1 and server.workers(), "one worker")
+    os.kill(worker, signal.SIGKILL)
+    until(lambda: server.workers() not in ([worker], []), "another worker")
+    assert server.get() == "new"

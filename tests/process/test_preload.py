@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cyhorn.process.preload import Interrupted, Preloader
+from cyhorn.process.preload import Interrupted, OwnCode, Preloader
 
 Write = Callable[[str, str], None]
 
@@ -145,3 +145,21 @@ def test_where_nothing_is_loaded_what_is_there_is_frozen_for_the_workers() -> No
     finally:
         preloader.load(None)
     assert gc.get_freeze_count() == 0
+
+
+def test_own_code_is_loaded_anew_and_what_was_installed_is_not(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = tmp_path / "lib" / "site-packages"
+    installed.mkdir(parents=True)
+    monkeypatch.syspath_prepend(str(installed))
+    (installed / "preloaded_agent.py").write_text("")
+    write("preloaded_app", "import preloaded_agent\nVALUE = 'old'\n")
+    own = OwnCode()
+    own.load(value)
+    agent = sys.modules["preloaded_agent"]
+    write("preloaded_app", "import preloaded_agent\nVALUE = 'newer'\n")
+    own.load(value)
+    assert value() == "newer" and sys.modules["preloaded_agent"] is agent
+    own.undo()
+    assert value() == "old" and sys.modules["preloaded_agent"] is agent
