@@ -44,6 +44,7 @@ from cyhorn._environ_py import EnvironBuilder
 from cyhorn._parser_py import ChunkedDecoder, RequestParser
 from cyhorn._pulse_py import Pulse
 from cyhorn.errors import ClientDisconnected, Code, HttpError, http_error
+from cyhorn.net import shared_listener
 from cyhorn.net.addresses import TrustedPeers
 from cyhorn.wsgi.options import LoopOptions
 from cyhorn.wsgi.spool import BodySpool
@@ -139,7 +140,7 @@ class Loop:
             script_name=options.script_name,
         )
         listener = Listener(info, builder, options, self.log, self._pulse)
-        self._selector.register(info.sock, READ, listener)
+        shared_listener.register(self._selector, info.sock, listener)
         return listener
 
     def _new_parser(self) -> RequestParser:
@@ -267,7 +268,7 @@ class Loop:
                     listener.resume_at = now + SHARE_PAUSE
                 else:
                     listener.resume_at = 0.0
-                    self._selector.register(listener.info.sock, READ, listener)
+                    shared_listener.register(self._selector, listener.info.sock, listener)
 
     def _timed_out(self, connection: Connection) -> None:
         # 408 only where a request had begun: a silent connection has asked for nothing.
