@@ -20,13 +20,14 @@ import argparse
 import json
 import math
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from perf import trees
+from perf.trees import ROOT, git
+
 FOUR_HOURS = 4 * 3600
 
 #: How long a case is timed in one turn.
@@ -36,12 +37,6 @@ PACKAGE = ("cyhorn", "setup.py")
 
 #: Case → best time of one call, in seconds.
 Times = dict[str, float]
-
-
-def git(*arguments: str) -> str:
-    return subprocess.run(
-        ["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.strip()
 
 
 def find_base() -> str | None:
@@ -54,17 +49,6 @@ def same_package(revision: str) -> bool:
     """Whether the package of `revision` is that of the tree, with what is not committed."""
     command = ["git", "diff", "--quiet", revision, "--", *PACKAGE]
     return subprocess.run(command, cwd=ROOT).returncode == 0
-
-
-def unpack(revision: str, where: Path) -> None:
-    """Put the tree of `revision` into `where`, with the cases and test settings of this one."""
-    archive = subprocess.run(["git", "archive", revision], cwd=ROOT, capture_output=True, check=True).stdout
-    subprocess.run(["tar", "-xf", "-"], cwd=where, input=archive, check=True)
-    shutil.rmtree(where / "perf", ignore_errors=True)
-    shutil.copytree(
-        ROOT / "perf", where / "perf", ignore=shutil.ignore_patterns("results", ".venv", "__pycache__")
-    )
-    shutil.copy(ROOT / "pyproject.toml", where)
 
 
 def measure(tree: Path, arguments: list[str]) -> Times:
@@ -114,12 +98,11 @@ def main() -> int:
         return 0
     with tempfile.TemporaryDirectory(prefix="cyhorn-base-") as directory:
         tree = Path(directory)
-        unpack(base_revision, tree)
+        trees.unpack(base_revision, tree)
         if not list(tree.glob("cyhorn/*.pyx")):
             print("the base has no compiled module: nothing to compare with")
             return 0
-        build = [sys.executable, "setup.py", "--quiet", "build_ext", "--inplace"]
-        subprocess.run(build, cwd=tree, check=True)
+        trees.build(tree)
         base: Times = {}
         head: Times = {}
         for turn in range(2 * options.rounds):
