@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -45,6 +46,21 @@ def post(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
     return [answer]
 
 
+def upload(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    """Read the body in blocks; answer with their total length, and for /crc with their CRC-32."""
+    read = environ["wsgi.input"].read
+    size = crc = 0
+    checks = environ["PATH_INFO"] == "/crc"
+    length = int(environ.get("CONTENT_LENGTH") or 0)
+    while size < length and (piece := read(BLOCK)):
+        size += len(piece)
+        if checks:
+            crc = zlib.crc32(piece, crc)
+    answer = b"%d %08x" % (size, crc) if checks else b"%d" % size
+    start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(answer)))])
+    return [answer]
+
+
 def _chunks() -> Iterator[bytes]:
     for _ in range(CHUNKS):
         yield CHUNK
@@ -66,6 +82,14 @@ def large(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
     """One megabyte in one piece."""
     start_response("200 OK", list(LARGE_FIELDS))
     return [LARGE]
+
+
+def mixed(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    """One megabyte at /large, made anew for each request; `hello` elsewhere."""
+    if environ["PATH_INFO"] == "/large":
+        start_response("200 OK", list(LARGE_FIELDS))
+        return [LARGE[:-1] + b"y"]
+    return hello(environ, start_response)
 
 
 def file(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:

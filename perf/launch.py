@@ -47,7 +47,7 @@ def meinheld(app: Any, port: int) -> None:
 def waitress(app: Any, port: int) -> None:
     import waitress
 
-    waitress.serve(app, host=HOST, port=port, threads=1)
+    waitress.serve(app, host=HOST, port=port, threads=1, connection_limit=20000)
 
 
 def cheroot(app: Any, port: int) -> None:

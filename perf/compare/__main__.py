@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from perf import apps
-from perf.compare import boot, idle, report, rounds, servers, works
+from perf.compare import beside, boot, publish, report, rounds, scale, servers, works
+
+#: What is measured beside the works, each in its own way.
+SECTIONS = ("idle", "slow", "scale", "boot")
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -20,18 +23,23 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m perf.compare", description=__doc__.partition(":")[0])
     names = ", ".join(servers.BY_NAME)
     parser.add_argument("--only", metavar="A,B", help=f"these servers (of {names})")
-    parser.add_argument("--work", metavar="A,B", help=f"these works (of {', '.join(works.BY_NAME)})")
+    parser.add_argument(
+        "--work", metavar="A,B", help=f"these works (of {', '.join((*works.BY_NAME, *SECTIONS))})"
+    )
     parser.add_argument("--rounds", type=int, help="rounds for each work (5)")
     parser.add_argument("--seconds", type=int, help="seconds for each run (2)")
     parser.add_argument("--connections", type=int, default=64, help="keep-alive connections (64)")
     parser.add_argument("--quick", action="store_true", help="two rounds of one second")
     parser.add_argument("--server-cpu", default="0", metavar="N,N", help="where the servers run (0)")
     parser.add_argument("--client-cpu", default="1", metavar="N,N", help="where the client runs (1)")
-    parser.add_argument("--idle-connections", type=int, metavar="N", help="instead: what N idle ones cost")
-    parser.add_argument("--boot", type=int, metavar="TIMES", help="instead: boot time and memory of a worker")
+    parser.add_argument("--idle-connections", type=int, default=10000, metavar="N", help="of idle (10000)")
+    parser.add_argument("--slow-readers", type=int, default=1000, metavar="N", help="of slow (1000)")
     parser.add_argument("--prepare", action="store_true", help="only install and build what is needed")
     parser.add_argument("--gate", action="store_true", help="exit with 1 when a target is missed")
     parser.add_argument("--json", type=Path, metavar="PATH", help="where the JSON goes (perf/results/)")
+    parser.add_argument(
+        "--publish", action="store_true", help="bring the figures into docs/performance.md and its plot"
+    )
     options = parser.parse_args(arguments)
     options.rounds = options.rounds or (2 if options.quick else 5)
     options.seconds = options.seconds or (1 if options.quick else 2)
@@ -77,19 +85,44 @@ def prepare(chosen: list[servers.Server]) -> None:
             rounds.say(f"  {server.name}: {cause}")
 
 
+def measure_section(
+    name: str, chosen: list[servers.Server], plan: rounds.Plan, options: argparse.Namespace
+) -> dict[str, Any]:
+    """Measure one of SECTIONS and print its table; returns what goes into the JSON."""
+    rounds.say(f"{name}:")
+    found: dict[str, Any]
+    if name == "boot":
+        table, found = boot.compare(chosen, plan, plan.rounds)
+    elif name == "scale":
+        table, scaled = scale.compare(chosen, plan)
+        found = {"scale": scaled}
+    else:
+        crowd, count = {
+            "idle": (beside.IDLE, options.idle_connections),
+            "slow": (beside.SLOW, options.slow_readers),
+        }[name]
+        table, crowded = beside.compare(chosen, plan, crowd, count)
+        found = {name: crowded}
+    print(table, end="\n\n", flush=True)
+    return found
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Returns the exit status: 1 when cyhorn did not run right, or, with --gate, missed a target."""
     options = parse(arguments)
     chosen = choose(servers.BY_NAME, options.only, "server")
-    wanted = choose(works.BY_NAME, options.work, "work")
+    wanted = choose(works.BY_NAME | dict.fromkeys(SECTIONS), options.work, "work")
+    names = options.work.split(",") if options.work else [*works.BY_NAME, *SECTIONS]
     if options.prepare:
         prepare(chosen)
         return 0
+    began = time.monotonic()
     stamp = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
-    kind = "idle" if options.idle_connections else "boot" if options.boot else "compare"
-    path = options.json or servers.RESULTS / f"{kind}-{stamp}.json"
+    path = options.json or servers.RESULTS / f"compare-{stamp}.json"
     logs = servers.RESULTS / "logs"
     logs.mkdir(parents=True, exist_ok=True)
+    results: list[tuple[works.Work, list[rounds.Row]]] = []
+    sections: dict[str, Any] = {}
     with contextlib.ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cyhorn-perf-")))
         plan = rounds.Plan(
@@ -103,27 +136,31 @@ def main(arguments: list[str] | None = None) -> int:
         )
         # The reader works in this process.
         os.sched_setaffinity(0, plan.client_cpus)
-        if options.idle_connections or options.boot:
-            if options.boot:
-                table, found = boot.compare(chosen, plan, options.boot)
-            else:
-                table, found = idle.compare(chosen, plan, options.idle_connections)
-            print(table)
-            report.write({"machine": report.machine(), kind: found}, path)
-            rounds.say(f"written to {path}")
-            measured = {one["server"] for one in found}
-            return 0 if all(server.name in measured for server in chosen if server.ours) else 1
-        if any(work.reader for work in wanted):
+        if any(work and work.reader for work in wanted):
             make_file(scratch)
-        results = []
-        for work in wanted:
-            rounds.say(f"{work.title}:")
-            rows = rounds.measure_work(work, chosen, plan)
-            results.append((work, rows))
-            print(report.table_of(work, rows, plan), end="\n\n", flush=True)
-    report.write(report.as_json(results, plan), path)
+        for name in names:
+            if name in SECTIONS:
+                sections |= measure_section(name, chosen, plan, options)
+            else:
+                work = works.BY_NAME[name]
+                rounds.say(f"{work.title}:")
+                rows = rounds.measure_work(work, chosen, plan)
+                results.append((work, rows))
+                print(report.table_of(work, rows, plan), end="\n\n", flush=True)
+            # After each, so that a run that is broken off leaves what it has.
+            document = report.as_json(results, plan) | sections
+            document["minutes"] = round((time.monotonic() - began) / 60, 1)
+            report.write(document, path)
     rounds.say(f"written to {path}")
+    if options.publish:
+        publish.publish(document)
     failed = any(row.server.ours and (row.problem or row.rejected) for _, rows in results for row in rows)
+    failed |= any(
+        "problem" in one
+        for rows in sections.values()
+        for one in rows
+        if one["server"] in ("cyhorn", "cyhorn-pure")
+    )
     missed = any(not item["met"] for work, rows in results for item in report.judge(work, rows))
     return 1 if failed or (options.gate and missed) else 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from perf.compare import check
 from perf.compare.process import pinned
 from perf.compare.servers import HOST, Unavailable
-from perf.compare.works import FILE_SIZE, Work
+from perf.compare.works import FILE_BLOCK, FILE_SIZE, UPLOAD_SIZE, Work
 
 GRACE = 30.0  # seconds that wrk may take beyond its run
 
@@ -102,35 +103,23 @@ def run_wrk(work: Work, port: int, connections: int, seconds: int, cpus: frozens
     )
 
 
-def run_reader(work: Work, port: int, count: int) -> Load:
-    """Fetch a file `count` times, one after the other, each on a new connection, and count its bytes.
+def run_transfers(work: Work, port: int) -> Load:
+    """The transfers of one round, one after the other, each on a new connection; their bytes are counted.
 
-    The number of requests is exact, where wrk would leave big files half read at its end.
+    The number of requests is exact, where wrk would leave big bodies half done at its end.
     """
-    piece = memoryview(bytearray(1 << 20))
+    count = work.reader or work.uploads
+    one = _download if work.reader else _upload
     took: list[float] = []
     received = 0
     began = time.monotonic()
     for number in range(count):
         start = time.monotonic()
         with check.connect(port) as sock:
-            sock.sendall(work.request)
-            left = -1
-            head = b""
-            while left < 0:
-                data = sock.recv(65536)
-                if not data:
-                    return Load(number, time.monotonic() - began, received, 1, 0, 0, "no head")
-                head += data
-                received += len(data)
-                if b"\r\n\r\n" in head:
-                    left = FILE_SIZE - len(head.partition(b"\r\n\r\n")[2])
-            while left > 0:
-                n = sock.recv_into(piece, min(left, len(piece)))
-                if n == 0:
-                    return Load(number, time.monotonic() - began, received, 1, 0, 0, "a short body")
-                left -= n
-                received += n
+            n, error = one(sock, work.request)
+        received += n
+        if error:
+            return Load(number, time.monotonic() - began, received, 1, 0, 0, error)
         took.append(time.monotonic() - start)
     took.sort()
     return Load(
@@ -141,3 +130,47 @@ def run_reader(work: Work, port: int, count: int) -> Load:
         p50_us=took[len(took) // 2] * 1e6,
         p99_us=took[-1] * 1e6,
     )
+
+
+def _head(sock: socket.socket) -> tuple[bytes, bytes]:
+    """The answer's head and what came behind it; the head is empty when there is none."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        piece = sock.recv(65536)
+        if not piece:
+            return b"", data
+        data += piece
+    head, end, rest = data.partition(b"\r\n\r\n")
+    return head + end, rest
+
+
+_ROOM = memoryview(bytearray(1 << 20))
+
+
+def _download(sock: socket.socket, request: bytes) -> tuple[int, str]:
+    """Fetch the file; returns the bytes received and what was wrong."""
+    sock.sendall(request)
+    head, rest = _head(sock)
+    if not head:
+        return len(rest), "no head"
+    received = len(head) + len(rest)
+    left = FILE_SIZE - len(rest)
+    while left > 0:
+        n = sock.recv_into(_ROOM, min(left, len(_ROOM)))
+        if n == 0:
+            return received, "a short body"
+        left -= n
+        received += n
+    return received, ""
+
+
+def _upload(sock: socket.socket, request: bytes) -> tuple[int, str]:
+    """Send the body; returns the bytes received and what was wrong."""
+    sock.sendall(request)
+    for _ in range(UPLOAD_SIZE // len(FILE_BLOCK)):
+        sock.sendall(FILE_BLOCK)
+    head, rest = _head(sock)
+    expected = b"%d" % UPLOAD_SIZE
+    while head and len(rest) < len(expected) and (piece := sock.recv(4096)):
+        rest += piece
+    return len(head) + len(rest), "" if head.startswith(b"HTTP/1.") and rest == expected else "a wrong answer"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import statistics
 import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -61,13 +63,24 @@ def best_peer(rows: Sequence[Row]) -> Row | None:
     return min(whole_peers(rows), key=lambda row: row.median(lambda run: run.total_us), default=None)
 
 
+def verdict(what: str, measured: float, bound: float) -> dict[str, Any]:
+    """One target as JSON."""
+    return {"target": what, "measured": round(measured, 4), "bound": bound, "met": measured <= bound}
+
+
+def shown(item: dict[str, Any]) -> str:
+    """One target as a line below a table."""
+    met = "met" if item["met"] else "MISSED"
+    return f"  target: {item['target']} ≤ {item['bound']:.2f}: {item['measured']:.2f}, {met}"
+
+
 def judge(work: Work, rows: Sequence[Row]) -> list[dict[str, Any]]:
     """The targets of `work`: what was promised, what was measured, whether it holds."""
     target = work.target
     judged: list[dict[str, Any]] = []
 
     def add(what: str, measured: float, bound: float) -> None:
-        judged.append({"target": what, "measured": measured, "bound": bound, "met": measured <= bound})
+        judged.append(verdict(what, measured, bound))
 
     ours, reference, peer = find(rows, "cyhorn"), find(rows, "reference"), best_peer(rows)
     if ours and reference and target.of_reference:
@@ -79,12 +92,21 @@ def judge(work: Work, rows: Sequence[Row]) -> list[dict[str, Any]]:
     logged = find(rows, "cyhorn", logging=True)
     if ours and logged and target.log_us:
         add("the access log adds, µs", difference(logged, ours), target.log_us)
+    for mine in (ours, find(rows, "cyhorn-pure")):
+        if mine and target.growth is not None:
+            grown = mine.peak_bytes - mine.start_bytes
+            add(f"{mine.server.name} grows by, MB", grown / 2**20, target.growth / 2**20)
     pure = find(rows, "cyhorn-pure")
     for name in GUNICORN_SYNC:
         sync = find(rows, name)
         if pure and sync and target.pure_of_gunicorn:
             add(f"cyhorn-pure / {name}", ratio(pure, sync), target.pure_of_gunicorn)
     return judged
+
+
+def weighs(work: Work) -> bool:
+    """Whether the memory that the work takes is part of the result."""
+    return work.transfers or work.name == "large"
 
 
 # -- tables -----------------------------------------------------------------------------------
@@ -117,8 +139,9 @@ def table_of(work: Work, rows: Sequence[Row], plan: Plan) -> str:
         remarks = list(row.notes)
         if row.rejected:
             remarks.append(f"{len(row.rejected)} runs rejected")
-        if work.reader or work.name == "large":
-            remarks.append(f"peak {row.peak_bytes / 2**20:.0f} MB")
+        if weighs(work):
+            grown = (row.peak_bytes - row.start_bytes) / 2**20
+            remarks.append(f"peak {row.peak_bytes / 2**20:.0f} MB, grown by {grown:.1f}")
         cells.append(
             [
                 row.label,
@@ -135,9 +158,7 @@ def table_of(work: Work, rows: Sequence[Row], plan: Plan) -> str:
         )
     lines = [title, columns(cells, left=(0, 1, 9))]
     lines += [f"  {row.label}: {row.problem}" for row in rows if row.problem]
-    for item in judge(work, rows):
-        verdict = "met" if item["met"] else "MISSED"
-        lines.append(f"  target: {item['target']} ≤ {item['bound']:.2f}: {item['measured']:.2f}, {verdict}")
+    lines += map(shown, judge(work, rows))
     foreign = [run.foreign for row in ran for run in row.runs]
     if foreign and max(foreign) > 0.05:
         mean = statistics.mean(foreign)
@@ -161,8 +182,9 @@ def machine() -> dict[str, Any]:
         ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True
     ).stdout.strip()
     return {
-        "system": f"{platform.system()} {platform.release()}",
+        "system": f"{platform.system()} {platform.release().partition('-')[0]}",
         "cpu": model,
+        "cpus": os.cpu_count(),
         "python": platform.python_version(),
         "revision": revision,
     }
@@ -190,6 +212,7 @@ def as_json(results: Sequence[tuple[Work, Sequence[Row]]], plan: Plan) -> dict[s
     """Everything that was measured."""
     document: dict[str, Any] = {
         "machine": machine(),
+        "taken": time.strftime("%Y-%m-%d", time.gmtime()),
         "rounds": plan.rounds,
         "seconds": plan.seconds,
         "connections": plan.connections,
@@ -208,6 +231,7 @@ def as_json(results: Sequence[tuple[Work, Sequence[Row]]], plan: Plan) -> dict[s
                     "notes": row.notes,
                     "rejected": row.rejected,
                     "boot_seconds": round(row.boot_seconds, 3),
+                    "start_bytes": row.start_bytes,
                     "peak_bytes": row.peak_bytes,
                     "of_reference": round(ratio(row, reference), 3) if row.runs and reference else None,
                     "runs": [_run(run) for run in row.runs],

@@ -19,8 +19,6 @@ from perf.compare.process import Running, busy_seconds, free_port, peak_of
 from perf.compare.servers import Server, Start, Unavailable
 from perf.compare.works import Work
 
-#: Files of 100 MB in a round; each is one request.
-READER_COUNT = 20
 WARM_UP = 1  # seconds
 #: A share of the server's CPU that somebody else took, above which a run is suspect.
 FOREIGN_LIMIT = 0.05
@@ -70,7 +68,8 @@ class Row:
     runs: list[Run] = field(default_factory=list)
     rejected: list[str] = field(default_factory=list)
     boot_seconds: float = 0.0
-    peak_bytes: int = 0
+    peak_bytes: int = 0  # of the largest process, in all rounds
+    start_bytes: int = 0  # the same when it was up and had answered nothing yet
 
     @property
     def label(self) -> str:
@@ -95,8 +94,8 @@ class Entrant:
         threaded = work.app == "threaded" and not self.row.server.reference
         turns = works.turns(port) if threaded else 0
         busy, cpu, began = busy_seconds(plan.server_cpus), self.running.cpu(), time.monotonic()
-        if work.reader:
-            seen = load.run_reader(work, port, READER_COUNT)
+        if work.transfers:
+            seen = load.run_transfers(work, port)
         else:
             connections = work.connections or plan.connections
             seen = load.run_wrk(work, port, connections, plan.seconds, plan.client_cpus)
@@ -160,12 +159,13 @@ def enter(row: Row, plan: Plan, stack: contextlib.ExitStack) -> Entrant | None:
         running = stack.enter_context(Running(server, start, plan.server_cpus, plan.logs / f"{name}.txt"))
         row.command = running.command
         row.boot_seconds = running.wait_until_ready()
+        row.start_bytes = peak_of(running.session)
         findings = work.check(start.port, server.reference)
         row.notes = list(findings.notes or [])
         entrant = Entrant(row, running, findings.response_size)
         if work.app == "threaded" and not server.reference:
             entrant.idle_thread()
-        if not work.reader:
+        if not work.transfers:
             connections = work.connections or plan.connections
             seen = load.run_wrk(work, start.port, connections, WARM_UP, plan.client_cpus)
             entrant.served += seen.requests

@@ -37,6 +37,7 @@ class Start:
     workers: int = 1
     close: bool = False  # every connection serves one request
     preload: bool = False  # the master loads the application
+    reuse_port: bool = False  # each worker has a listening socket of its own
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Server:
     environment: Mapping[str, str] = field(default_factory=dict)
     logs: bool = False  # can write an access log
     preloads: bool = False  # has a master that can load the application
+    forks: bool = False  # can be told how many workers to have
     ours: bool = False
     reference: bool = False
 
@@ -161,6 +163,8 @@ def _cyhorn(server: Server, start: Start) -> list[str]:
         command += ["--access-logfile", str(start.access_log)]
     if start.preload:
         command.append("--preload")
+    if start.reuse_port:
+        command.append("--reuse-port")
     return command
 
 
@@ -171,6 +175,7 @@ def _launched(server: Server, start: Start) -> list[str]:
 def _granian(server: Server, start: Start) -> list[str]:
     command = [str(server.python), "-m", "granian", "--interface", "wsgi", "--host", HOST]
     command += ["--port", str(start.port), "--workers", str(start.workers), "--blocking-threads", "1"]
+    command += ["--backpressure", "16384"]  # connections that it takes at a time
     if start.access_log:
         # Its access log goes to standard output, which the harness sends to that file.
         command.append("--access-log")
@@ -181,6 +186,7 @@ def _gunicorn(parser: str, *more: str) -> Callable[[Server, Start], list[str]]:
     def command(server: Server, start: Start) -> list[str]:
         line = [str(server.python), "-m", "gunicorn", start.app, "-b", f"{HOST}:{start.port}"]
         line += ["-w", str(start.workers), "--http-parser", parser, *more]
+        line += ["--keep-alive", "75"]
         if start.access_log:
             line += ["--access-logfile", str(start.access_log)]
         if start.preload:
@@ -206,21 +212,41 @@ _GUNICORN = ("gunicorn", "gunicorn_h1c==0.6.9", "setuptools<81")
 
 SERVERS: tuple[Server, ...] = (
     Server("reference", _reference, reference=True),
-    Server("cyhorn", _cyhorn, environment={"CYHORN_IMPL": "compiled"}, logs=True, preloads=True, ours=True),
     Server(
-        "cyhorn-pure", _cyhorn, environment={"CYHORN_IMPL": "python"}, logs=True, preloads=True, ours=True
+        "cyhorn",
+        _cyhorn,
+        environment={"CYHORN_IMPL": "compiled"},
+        logs=True,
+        preloads=True,
+        forks=True,
+        ours=True,
+    ),
+    Server(
+        "cyhorn-pure",
+        _cyhorn,
+        environment={"CYHORN_IMPL": "python"},
+        logs=True,
+        preloads=True,
+        forks=True,
+        ours=True,
     ),
     Server("bjoern", _launched, ("bjoern",)),
     Server("fastwsgi", _launched, ("fastwsgi", "setuptools<81")),
     Server("fastpysgi", _launched, ("fastpysgi",)),
     Server("meinheld", _launched, ("greenlet", "setuptools<81", "wheel"), loose=("meinheld",)),
-    Server("granian", _granian, ("granian",), logs=True),
-    Server("pyuwsgi", _pyuwsgi, ("pyuwsgi",), logs=True),
+    Server("granian", _granian, ("granian",), logs=True, forks=True),
+    Server("pyuwsgi", _pyuwsgi, ("pyuwsgi",), logs=True, forks=True),
     Server("waitress", _launched, ("waitress",)),
     Server("cheroot", _launched, ("cheroot",)),
-    Server("gunicorn", _gunicorn("python"), _GUNICORN, logs=True, preloads=True),
-    Server("gunicorn-h1c", _gunicorn("fast"), _GUNICORN, logs=True, preloads=True),
-    Server("gunicorn-gthread", _gunicorn("fast", "-k", "gthread", "--threads", "1"), _GUNICORN, logs=True),
+    Server("gunicorn", _gunicorn("python"), _GUNICORN, logs=True, preloads=True, forks=True),
+    Server("gunicorn-h1c", _gunicorn("fast"), _GUNICORN, logs=True, preloads=True, forks=True),
+    Server(
+        "gunicorn-gthread",
+        _gunicorn("fast", "-k", "gthread", "--threads", "1"),
+        _GUNICORN,
+        logs=True,
+        forks=True,
+    ),
 )
 
 BY_NAME = {server.name: server for server in SERVERS}

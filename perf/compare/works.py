@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,6 +12,9 @@ from perf.compare import check
 #: Size of the file that `file` is asked for, in bytes.
 FILE_SIZE = 100 * 1024 * 1024
 FILE_BLOCK = bytes(range(256)) * 4096
+
+#: Size of the body that `upload` sends, in bytes.
+UPLOAD_SIZE = 200 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,7 @@ class Target:
     user_us: float | None = None  # user time per request
     log_us: float | None = None  # what the access log may add
     pure_of_gunicorn: float | None = None  # the Python side ≤ this x Gunicorn sync, each parser
+    growth: int | None = None  # bytes that the largest process may have grown by
 
 
 @dataclass(frozen=True)
@@ -38,8 +43,14 @@ class Work:
     per_write: int = 1  # answers to one write
     close: bool = False
     log: bool = False  # only servers that write an access log, with it and without
-    reader: bool = False  # a fixed number of requests by our own reader instead of wrk
+    reader: int = 0  # so many downloads in a round, by our own reader instead of wrk
+    uploads: int = 0  # so many uploads of UPLOAD_SIZE in a round instead
     target: Target = Target()
+
+    @property
+    def transfers(self) -> bool:
+        """Whether it is a fixed number of big bodies, one after the other."""
+        return bool(self.reader or self.uploads)
 
 
 _HELLO = (len(apps.HELLO), check.digest_of(apps.HELLO))
@@ -83,6 +94,28 @@ def _file(port: int, reference: bool) -> check.Findings:
     if response.fields.get("x-file-wrapper") == "no":
         findings.note(check.NO_WRAPPER)
     return findings
+
+
+def upload_head(path: str) -> bytes:
+    """The head of an upload."""
+    return (
+        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n"
+        f"Content-Type: application/octet-stream\r\nContent-Length: {UPLOAD_SIZE}\r\n\r\n"
+    ).encode()
+
+
+def _upload(port: int, reference: bool) -> check.Findings:
+    """The server must have seen every byte; the reference only counts them."""
+    crc = 0
+    with check.connect(port) as sock, sock.makefile("rb") as stream:
+        sock.sendall(upload_head("/" if reference else "/crc"))
+        for _ in range(UPLOAD_SIZE // len(FILE_BLOCK)):
+            sock.sendall(FILE_BLOCK)
+            crc = zlib.crc32(FILE_BLOCK, crc)
+        response = check.read_response(stream)
+    answer = b"%d" % UPLOAD_SIZE if reference else b"%d %08x" % (UPLOAD_SIZE, crc)
+    check.demand(response, len(answer), check.digest_of(answer))
+    return check.Findings(response.head_length + len(b"%d" % UPLOAD_SIZE), persists=False)
 
 
 def turns(port: int) -> int:
@@ -154,7 +187,7 @@ WORKS: tuple[Work, ...] = (
         heads.get("/large"),
         _large,
         connections=8,
-        target=Target(of_best_peer=1.0),
+        target=Target(of_best_peer=1.0, growth=4 << 20),
     ),
     Work(
         "file",
@@ -163,8 +196,18 @@ WORKS: tuple[Work, ...] = (
         heads.get("/file"),
         _file,
         connections=1,
-        reader=True,
-        target=Target(of_best_peer=1.0),
+        reader=20,
+        target=Target(of_best_peer=1.0, growth=4 << 20),
+    ),
+    Work(
+        "upload",
+        "an upload of 200 MB, read by the application in blocks",
+        "upload",
+        upload_head("/"),
+        _upload,
+        connections=1,
+        uploads=3,
+        target=Target(growth=4 << 20),
     ),
     Work(
         "log",

@@ -70,7 +70,7 @@ static struct connection **connections;
 static size_t capacity;
 static char input[INPUT];
 
-static char *hello, *large, *stream, *posted, file_head[256];
+static char *hello, *large, *stream, *posted, file_head[256], counted[512];
 static size_t hello_length, large_length, stream_length, stream_head, posted_length, file_head_length;
 
 static void die(const char *what)
@@ -215,6 +215,17 @@ static void keep_tail(struct connection *c, const char *p, size_t n)
     c->tail_length = n;
 }
 
+/* The answer to a body of another size than the usual one. */
+static size_t count_body(size_t size)
+{
+    char digits[32], framing[64];
+    int n = snprintf(digits, sizeof digits, "%zu", size);
+    snprintf(framing, sizeof framing, "Content-Length: %d\r\n", n);
+    size_t length = head(counted, sizeof counted, framing);
+    memcpy(counted + length, digits, n);
+    return length + n;
+}
+
 /* Answer every complete request in p[0:n]: 1 go on reading, 0 blocked while writing, -1 close. */
 static int serve(struct connection *c, const char *p, size_t n)
 {
@@ -228,8 +239,11 @@ static int serve(struct connection *c, const char *p, size_t n)
             c->body_left -= here;
             if (c->body_left)
                 break;
+            if (c->body_size != 1024)
+                state = answer(c, counted, count_body(c->body_size));
+            else
+                state = answer(c, posted, posted_length);
             c->body_size = 0;
-            state = answer(c, posted, posted_length);
         } else {
             const char *last = memmem(p, stop - p, "\r\n\r\n", 4);
             if (!last)

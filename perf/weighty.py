@@ -1,0 +1,30 @@
+"""An application of a usual weight: what a framework imports, and tables that it keeps.
+
+For the memory of a worker: the parts that workers forked from one master still share
+depend on how much was loaded before the fork, and on who writes to it afterwards.
+"""
+
+from __future__ import annotations
+
+# What it imports is the weight; nothing of it is used.
+import asyncio  # noqa: F401
+import concurrent.futures  # noqa: F401
+import ctypes  # noqa: F401
+import decimal  # noqa: F401
+import difflib  # noqa: F401
+import email.mime.multipart  # noqa: F401
+import http.client
+import http.cookies  # noqa: F401
+import inspect  # noqa: F401
+import json  # noqa: F401
+import logging.config  # noqa: F401
+import sqlite3  # noqa: F401
+import ssl  # noqa: F401
+import urllib.request  # noqa: F401
+import uuid  # noqa: F401
+import xml.etree.ElementTree  # noqa: F401
+
+from perf.apps import hello as hello
+
+#: Routes, models, translations ...: some 20 MB of small objects that the collector sees.
+TABLE = {f"entry-{number}": [number, {"name": f"name-{number}"}] for number in range(40_000)}
