@@ -12,7 +12,7 @@ PY     := $(VENV)/bin/python
 SOURCE := setup.py cyhorn tests examples perf fuzz docs
 
 .DEFAULT_GOAL := help
-.PHONY: help venv build serve test neighbours browser lint format annotate perf compare icount syscalls regression fuzz docs clean
+.PHONY: help venv build serve test neighbours browser lint format annotate perf compare icount syscalls regression sanitize fuzz guided docs clean
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "make %-11s %s\n", $$1, $$2}'
@@ -65,9 +65,16 @@ syscalls: build ## system calls per request (strace) against what they should be
 regression: build ## time the tree against a base commit, both built here
 	$(PY) -m perf.regression $(ARGS)
 
+sanitize: build ## run parser, environ, writer, loop and twins under AddressSanitizer and UBSan (ARGS="--thorough")
+	$(PY) -m fuzz.sanitize $(ARGS)
+
 fuzz: build ## feed mutated bytes and whole connections to both twins (ARGS="--seconds 600")
 	$(PY) -m fuzz.fuzz_parser $(ARGS)
 	$(PY) -W ignore -m fuzz.fuzz_wire $(ARGS)
+
+guided: build ## fuzz by coverage, with atheris (ARGS="head|body|loop --guide compiled|python --seconds 600")
+	$(PY) -m pip install --quiet 'atheris>=2.3'
+	$(PY) -m fuzz.guided $(or $(ARGS),loop --guide python)
 
 docs: $(VENV)/.installed ## write the manual to docs/_build (installs Sphinx)
 	CYHORN_BUILD=pure $(PY) -m pip install --quiet --no-build-isolation --editable '.[docs]'

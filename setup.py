@@ -11,7 +11,9 @@ Environment of a build:
 ``CYHORN_DEBUG=1``
     no optimisation, debug symbols, and the assertions behind ``CYHORN_DEBUG``.
 ``CYHORN_SANITIZE``
-    a list for ``-fsanitize``, as ``address,undefined``.
+    a list for ``-fsanitize``; ``1`` stands for ``address,undefined``. Such a build loads only
+    into an interpreter that has the run-time libraries already: ``make sanitize`` makes one in a
+    copy of the tree and runs the suites over it.
 
 An in-place build leaves a record in ``build/``: the variant and, per module, a digest
 of what it was made of. The test run compares the digests with the sources
@@ -33,6 +35,9 @@ ROOT = Path(__file__).resolve().parent
 BUILDS = ("require", "pure")
 MODULES = ("_parser", "_environ", "_writer", "_pulse", "_connection", "_cycle", "_loop")
 
+#: What CYHORN_SANITIZE=1 means.
+SANITIZERS = "address,undefined"
+
 #: Wheels must run on any machine of their kind: no -march, no instruction set.
 CFLAGS = ["-fno-plt", "-fvisibility=hidden", "-Wall", "-Wno-unused-function"]
 
@@ -48,11 +53,17 @@ def wanted():
     return build
 
 
+def sanitizers():
+    """The sanitizers to build with, as ``-fsanitize`` wants them; empty for none."""
+    given = os.environ.get("CYHORN_SANITIZE", "0")
+    return {"0": "", "1": SANITIZERS}.get(given, given)
+
+
 def variant():
     """What kind of build this is, in one word for the record and the test header."""
     words = ["debug"] if os.environ.get("CYHORN_DEBUG", "0") != "0" else []
-    if os.environ.get("CYHORN_SANITIZE"):
-        words.append("sanitize=" + os.environ["CYHORN_SANITIZE"])
+    if sanitizers():
+        words.append("sanitize=" + sanitizers())
     return "+".join(words) or "release"
 
 
@@ -86,7 +97,7 @@ def read_record():
 
 def flags():
     """Compiler and linker flags of the variant."""
-    sanitize = os.environ.get("CYHORN_SANITIZE")
+    sanitize = sanitizers()
     compile_args, link_args, macros = list(CFLAGS), [], []
     if variant() == "release":
         compile_args.append("-O3")
@@ -95,7 +106,8 @@ def flags():
         compile_args += ["-O1", "-g", "-UNDEBUG", "-fno-omit-frame-pointer"]
         macros.append(("CYHORN_DEBUG", "1"))
     if sanitize:
-        compile_args.append(f"-fsanitize={sanitize}")
+        # The interpreter's flags come first; its -fwrapv would make every overflow a defined one.
+        compile_args += [f"-fsanitize={sanitize}", "-fno-wrapv"]
         link_args.append(f"-fsanitize={sanitize}")
     return {"extra_compile_args": compile_args, "extra_link_args": link_args, "define_macros": macros}
 

@@ -15,6 +15,7 @@ import faulthandler
 import sys
 import time
 from random import Random, SystemRandom
+from typing import Any
 
 from cyhorn import _parser, _parser_py
 from fuzz import mutation
@@ -24,21 +25,9 @@ from tests.twins import harness
 _guarded = GuardedMemory().place
 
 
-def check(random: Random) -> str | None:
-    """Try one case; the words for it when it fails."""
-    if random.random() < 0.75:
-        read, data, options = (
-            harness.read_head,
-            mutation.mutate(random, mutation.HEADS),
-            mutation.head_options(random),
-        )
-    else:
-        read, data, options = (
-            harness.decode_body,
-            mutation.mutate(random, mutation.BODIES),
-            mutation.body_options(random),
-        )
-    pieces = mutation.cuts(random, len(data))
+def compare(name: str, data: bytes, pieces: tuple[int, ...], options: dict[str, Any]) -> str | None:
+    """Let `name` of the harness read `data` on both sides, whole and cut; the words for a difference."""
+    read = getattr(harness, name)
     expected = read(_parser_py, data, (), options)
     for module, at, place in (
         (_parser, (), _guarded),
@@ -49,10 +38,27 @@ def check(random: Random) -> str | None:
         outcome = read(module, data, at, options, place)
         if outcome != expected:
             return (
-                f"{read.__name__}({module.__name__}, {data!r}, {at!r}, {options!r})\n"
+                f"{name}({module.__name__}, {data!r}, {at!r}, {options!r})\n"
                 f"  gives {outcome!r}\n  and whole in Python {expected!r}"
             )
     return None
+
+
+def check(random: Random) -> str | None:
+    """Try one case; the words for it when it fails."""
+    if random.random() < 0.75:
+        name, data, options = (
+            "read_head",
+            mutation.mutate(random, mutation.HEADS),
+            mutation.head_options(random),
+        )
+    else:
+        name, data, options = (
+            "decode_body",
+            mutation.mutate(random, mutation.BODIES),
+            mutation.body_options(random),
+        )
+    return compare(name, data, mutation.cuts(random, len(data)), options)
 
 
 def main() -> int:

@@ -37,7 +37,7 @@ _ADDRESS = re.compile(r"0x[0-9a-f]+")
 
 
 #: Applications whose answer is the connection's own; `close_count` remembers others.
-_NAMES = sorted(set(NAMED) - {"close_count"})
+NAMES = sorted(set(NAMED) - {"close_count"})
 
 
 class Seen(NamedTuple):
@@ -152,15 +152,18 @@ class Comparer:
         self._pairs: dict[int, Pair] = {}
         self._folder = tempfile.TemporaryDirectory()
 
-    def check(self, random: Random) -> str | None:
-        """Try one connection; the words for it when it fails."""
-        number = random.randrange(len(connections.OPTIONS))
+    def pair(self, number: int) -> Pair:
+        """The loops with options `number` of connections.OPTIONS."""
         if number not in self._pairs:
             folder = os.path.join(self._folder.name, str(number))
             os.mkdir(folder)
             self._pairs[number] = Pair(connections.OPTIONS[number], folder)
-        pair = self._pairs[number]
-        data = connections.connection(random, _NAMES)
+        return self._pairs[number]
+
+    def check(self, random: Random) -> str | None:
+        """Try one connection; the words for it when it fails."""
+        pair = self.pair(random.randrange(len(connections.OPTIONS)))
+        data = connections.connection(random, NAMES)
         seed = random.getrandbits(32)
 
         def failure(data: bytes) -> str | None:

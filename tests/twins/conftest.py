@@ -11,6 +11,7 @@ COMPARISONS = (
     "test_contract_core.py",
     "test_differential_core.py",
     "test_differential_parser.py",
+    "test_fuzz_corpus.py",
 )
 
 
