@@ -116,7 +116,8 @@ def minimise(target: str) -> int:
     for guide in ("compiled", "python"):
         shutil.rmtree(enough, ignore_errors=True)
         enough.mkdir(parents=True)
-        status = launch(target, guide, ["-set_cover_merge=1", str(enough), str(gathered)])
+        flags = ["-set_cover_merge=1", f"-artifact_prefix={WORK}/"]
+        status = launch(target, guide, [*flags, str(enough), str(gathered)])
         if status:
             return status
         kept |= {file.read_bytes() for file in enough.iterdir()}
