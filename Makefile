@@ -7,6 +7,8 @@ VENV   ?= .venv
 BIND   ?= 127.0.0.1:8000
 # Further arguments for what is run: make test ARGS="-k parser --impl python"
 ARGS   ?=
+# Processes of a test run, one per core unless told: make test JOBS=4; JOBS=0 tests in pytest itself
+JOBS   ?= auto
 
 PY     := $(VENV)/bin/python
 SOURCE := setup.py cyhorn tests examples perf fuzz docs
@@ -31,7 +33,7 @@ serve: build ## serve examples/flask on BIND (127.0.0.1:8000)
 	cd examples/flask && exec $(abspath $(VENV))/bin/cyhorn --bind $(BIND) --workers 2 $(ARGS) app:app
 
 test: build ## run all tests, compiled and pure
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 neighbours: build ## run behind nginx and HAProxy, and before real clients (those that are there)
 	$(PY) -m pytest tests/neighbours $(ARGS)

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -87,16 +89,27 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("impl", sides(metafunc.config), indirect=True, scope="session")
 
 
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """A test that is to run compiled code does not start over a stale build."""
-    compiled = any(
-        getattr(item, "callspec", None) is not None and item.callspec.params.get("impl") == "compiled"  # type: ignore[attr-defined]
-        for item in session.items
-    )
-    if compiled and not session.config.option.collectonly:
-        stale = stale_modules(build_script())
-        if stale:
+def runs_compiled(node: str) -> bool:
+    """Whether a test runs compiled code: its parameters say so, or it compares the twins."""
+    return "compiled" in re.split(r"[\[\]-]", node) or node.startswith("tests/twins/")
+
+
+def refuse_stale_build(config: pytest.Config, nodes: Iterable[str]) -> None:
+    """Tests that are to run compiled code do not start over a stale build."""
+    if "compiled" in sides(config) and any(map(runs_compiled, nodes)):
+        if stale := stale_modules(build_script()):
             pytest.exit(f"stale build ({', '.join(stale)}): run {BUILD_COMMAND}", returncode=4)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    if not session.config.option.collectonly and not hasattr(session.config, "workerinput"):
+        refuse_stale_build(session.config, (item.nodeid for item in session.items))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_node_collection_finished(node: Any, ids: list[str]) -> None:
+    """With ``-n`` it is the process that gives tests out that looks, before it gives out any."""
+    refuse_stale_build(node.config, ids)
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import BUILD_COMMAND, build_script, sides, stale_modules
+from tests.conftest import sides
 from tests.integration.harness import Server
 
 #: Name → (worker class, CYHORN_IMPL).
@@ -31,14 +31,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("kind", [name for name in KINDS if name.split("-")[1] in wanted])
 
 
-@pytest.fixture(scope="session")
-def fresh_build() -> None:
-    """A test that is to run compiled code does not pass over a stale build."""
-    stale = stale_modules(build_script())
-    if stale:
-        pytest.exit(f"stale build ({', '.join(stale)}): run {BUILD_COMMAND}", returncode=4)
-
-
 def starter(kind: str, folder: Path) -> Iterator[Start]:
     servers: list[Server] = []
     worker_class, impl = KINDS[kind]
@@ -53,10 +45,8 @@ def starter(kind: str, folder: Path) -> Iterator[Start]:
 
 
 @pytest.fixture
-def serve(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Start]:
+def serve(kind: str, tmp_path: Path) -> Iterator[Start]:
     """Starts servers of one kind: ``serve(config, arguments=[...])``. They are gone after the test."""
-    if KINDS[kind][1] == "compiled":
-        request.getfixturevalue("fresh_build")
     yield from starter(kind, tmp_path)
 
 

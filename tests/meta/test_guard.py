@@ -37,20 +37,21 @@ def run(tree: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=tree, env=env, capture_output=True, text=True)
 
 
-def test_a_run_of_compiled_code_stops_over_a_stale_build_with_the_command_to_run(tree: Path) -> None:
-    done = run(tree)
+@pytest.mark.parametrize("processes", [(), ("-n", "2")], ids=["one", "several"])
+def test_the_header_tells_of_a_stale_build_and_compiled_code_does_not_run_over_it(
+    tree: Path, processes: tuple[str, ...]
+) -> None:
+    done = run(tree, *processes)
+    assert "testing compiled and python (build in the tree: stale: _parser)" in done.stdout
     assert done.returncode == 4
     assert f"stale build (_parser): run {BUILD_COMMAND}" in done.stdout + done.stderr
     assert "passed" not in done.stdout
+    assert "INTERNALERROR" not in done.stdout
 
 
 def test_a_run_without_compiled_code_needs_no_build(tree: Path) -> None:
     assert "2 passed" in run(tree, "--impl", "python").stdout
     assert "1 passed" in run(tree, "-k", "plain").stdout
-
-
-def test_the_header_names_the_sides_and_the_state_of_the_build(tree: Path) -> None:
-    assert "testing compiled and python (build in the tree: stale: _parser)" in run(tree).stdout
 
 
 def test_after_the_build_both_sides_run_and_an_edit_makes_it_stale_again(tree: Path) -> None:

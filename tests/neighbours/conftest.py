@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 
 import pytest
 
-from tests.conftest import BUILD_COMMAND, Implementation, build_script, stale_modules
+from tests.conftest import Implementation
 from tests.neighbours.harness import Backend, backend
 
 Serve = Callable[..., AbstractContextManager[Backend]]
@@ -23,8 +23,6 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Serve:
         *arguments: str,
         application: str = "tests.neighbours.application",
     ) -> AbstractContextManager[Backend]:
-        if side == "compiled" and (stale := stale_modules(build_script())):
-            pytest.exit(f"stale build ({', '.join(stale)}): run {BUILD_COMMAND}", returncode=4)
         folder = tmp_path_factory.mktemp("c")
         return backend(folder, side, transport, *arguments, application=application)
 
