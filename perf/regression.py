@@ -9,8 +9,8 @@ case that seems slower by more than the tolerance is timed again, up to as many 
 before it fails the run. What is smaller than that is perf/icount's to find: it counts.
 
 Without ``--base`` the base is the last commit that is four hours older
-than HEAD: what was there before the work that HEAD ends. A history without such a commit,
-a base from before there was anything to time, or one with the same package, is no failure:
+than HEAD: what was there before the work that HEAD ends. A history without such a commit, and
+a base that has nothing to time, does not build here or has the same package, is no failure:
 it is said, and that is all.
 """
 
@@ -23,6 +23,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 
 from perf import trees
@@ -32,6 +33,8 @@ FOUR_HOURS = 4 * 3600
 
 #: How long a case is timed in one turn.
 CASE_SECONDS = 0.15
+#: What a side may take for all its cases in one turn, however busy the machine, in seconds.
+TURN_SECONDS = 300
 #: What the speed of the package depends on.
 PACKAGE = ("cyhorn", "setup.py")
 
@@ -51,20 +54,37 @@ def same_package(revision: str) -> bool:
     return subprocess.run(command, cwd=ROOT).returncode == 0
 
 
+def build(tree: Path) -> str:
+    """Build the package in `tree`. Returns why there is nothing to time, or an empty text."""
+    if not list(tree.glob("cyhorn/*.pyx")):
+        return "has no compiled module"
+    try:
+        trees.build(tree)
+    except subprocess.CalledProcessError:
+        return "does not build here"
+    return ""
+
+
 def measure(tree: Path, arguments: list[str]) -> Times:
-    """Run the cases against the package in `tree`. A case that it cannot run is left out."""
+    """Run the cases against the package in `tree`. Of the base, a case that it cannot run is left out."""
     with tempfile.TemporaryDirectory() as directory:
         answer = Path(directory) / "times.json"
         command = [sys.executable, "-m", "pytest", "perf", "-q", "-p", "no:cacheprovider"]
         command += ["--benchmark-enable", "--benchmark-only", "--benchmark-disable-gc"]
         command += [f"--benchmark-max-time={CASE_SECONDS}"]
-        done = subprocess.run(
-            [*command, f"--benchmark-json={answer}", *arguments],
-            cwd=tree,
-            env={**os.environ, "PYTHONPATH": str(tree)},
-            capture_output=True,
-            text=True,
-        )
+        try:
+            done = subprocess.run(
+                [*command, f"--benchmark-json={answer}", *arguments],
+                cwd=tree,
+                env={**os.environ, "PYTHONPATH": str(tree)},
+                capture_output=True,
+                text=True,
+                timeout=TURN_SECONDS,
+            )
+        except subprocess.TimeoutExpired:
+            if tree == ROOT:
+                raise
+            return {}
         if not answer.exists() or not answer.stat().st_size:
             if tree == ROOT:
                 sys.exit(done.stdout + done.stderr)
@@ -77,6 +97,26 @@ def measure(tree: Path, arguments: list[str]) -> Times:
 
 def best(known: Times, new: Times) -> Times:
     return {case: min(known.get(case, math.inf), new.get(case, math.inf)) for case in known | new}
+
+
+def report(base: Times, head: Times, slow: Collection[str], tolerance: float) -> None:
+    """Print a line for each case that both sides have run, and what follows from them."""
+    both = sorted(base.keys() & head.keys())
+    if not both:
+        print("the base runs none of the cases: nothing to compare with")
+        return
+    names = {case: case.removeprefix("perf/test_").replace(".py::test_", ": ") for case in both}
+    width = max(map(len, names.values()))
+    print(f"\n{'case':<{width}} {'base µs':>9} {'tree µs':>9} {'tree/base':>10}")
+    for case in both:
+        mark = "  SLOWER" if case in slow else ""
+        times = f"{base[case] * 1e6:>9.2f} {head[case] * 1e6:>9.2f}"
+        print(f"{names[case]:<{width}} {times} {head[case] / base[case]:>10.2f}{mark}")
+    mean = math.exp(sum(math.log(head[case] / base[case]) for case in both) / len(both))
+    print(f"\n{len(both)} cases, geometric mean {mean:.3f}; {len(head) - len(both)} cases are new")
+    if slow:
+        listed = ", ".join(names[case] for case in sorted(slow))
+        print(f"slower than the base by more than {tolerance:.0%}: {listed}")
 
 
 def main() -> int:
@@ -99,12 +139,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="cyhorn-base-") as directory:
         tree = Path(directory)
         trees.unpack(base_revision, tree)
-        if not list(tree.glob("cyhorn/*.pyx")):
-            print("the base has no compiled module: nothing to compare with")
+        if why := build(tree):
+            print(f"the base {why}\nnothing to compare with")
             return 0
-        trees.build(tree)
         base: Times = {}
         head: Times = {}
+        slow: list[str] = []
         for turn in range(2 * options.rounds):
             base = best(base, measure(tree, options.pytest))
             head = best(head, measure(ROOT, options.pytest))
@@ -116,19 +156,7 @@ def main() -> int:
             if turn + 1 >= options.rounds and not slow:
                 break
 
-    both = sorted(base.keys() & head.keys())
-    print(f"{'case':<72} {'base µs':>10} {'tree µs':>10} {'ratio':>7}")
-    for case in both:
-        ratio = head[case] / base[case]
-        mark = "  slower" if case in slow else ""
-        print(f"{case:<72} {base[case] * 1e6:>10.3f} {head[case] * 1e6:>10.3f} {ratio:>7.3f}{mark}")
-    if both:
-        mean = math.exp(sum(math.log(head[case] / base[case]) for case in both) / len(both))
-        print(f"{len(both)} cases, geometric mean {mean:.3f}; {len(head) - len(both)} new")
-    else:
-        print("the base runs none of the cases: nothing to compare with")
-    if slow:
-        print(f"slower than the base by more than {options.tolerance:.0%}: {', '.join(sorted(slow))}")
+    report(base, head, slow, options.tolerance)
     return 1 if slow else 0
 
 

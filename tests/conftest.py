@@ -96,9 +96,9 @@ def runs_compiled(node: str) -> bool:
 
 def refuse_stale_build(config: pytest.Config, nodes: Iterable[str]) -> None:
     """Tests that are to run compiled code do not start over a stale build."""
-    if "compiled" in sides(config) and any(map(runs_compiled, nodes)):
-        if stale := stale_modules(build_script()):
-            pytest.exit(f"stale build ({', '.join(stale)}): run {BUILD_COMMAND}", returncode=4)
+    compiled = "compiled" in sides(config) and any(map(runs_compiled, nodes))
+    if compiled and (stale := stale_modules(build_script())):
+        pytest.exit(f"stale build ({', '.join(stale)}): run {BUILD_COMMAND}", returncode=4)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -51,6 +51,15 @@ class SyncWorker(Worker):
     ssl_context: ssl.SSLContext | None = None
     _flush_access: Callable[[], None] | None = None
 
+    @property
+    def nr(self) -> int:
+        """How many requests it has begun."""
+        return self.loop.requests if self.loop is not None else 0
+
+    @nr.setter
+    def nr(self, value: int) -> None:
+        """The loop counts."""
+
     def init_process(self) -> None:
         """Load certificate and key while they can be read: privileges are dropped next."""
         if self.cfg.is_ssl:
@@ -121,11 +130,8 @@ class SyncWorker(Worker):
         hook = getattr(self.cfg, name)
         if hook is None:
             return None
-        counts = name == "pre_request"
 
         def call(*arguments: Any) -> None:
-            if counts and self.loop is not None:
-                self.nr = self.loop.requests
             try:
                 hook(self, *arguments)
             except Exception:

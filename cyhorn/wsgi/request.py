@@ -22,9 +22,11 @@ class Request:
     `headers` (list of (NAME, value)), `trailers`, `body` (wsgi.input), `scheme`,
     `remote_addr` and `peer_addr` ((address, port), or "" for a unix socket),
     `req_number` (counted on the connection from 1), `proxy_protocol_info` (dict or None).
+    A hook may set attributes of its own.
     """
 
     __slots__ = (
+        "__dict__",
         "_keep_alive",
         "body",
         "fragment",

@@ -1,0 +1,90 @@
+"""What the manual shows is so: each block is run, written, parsed or looked up as it stands."""
+
+from __future__ import annotations
+
+import configparser
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.manual.blocks import DOCS, KINDS, ROOT, Block, blocks, pages
+from tests.manual.transcript import Console, commands, install
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+FENCED = [block for page in pages() for block in blocks(page)]
+STORIES = sorted({(block.page, block.folder) for block in FENCED if block.kind == "console"})
+
+Open = Callable[[], Console]
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the commands that the manual types."""
+    folder = tmp_path_factory.mktemp("programs")
+    install(folder)
+    return folder
+
+
+@pytest.fixture
+def console(tmp_path: Path, programs: Path) -> Iterator[Console]:
+    folder = tmp_path / "here"
+    folder.mkdir()
+    opened = Console(folder, programs)
+    yield opened
+    opened.close()
+
+
+@pytest.mark.parametrize(("page", "folder"), STORIES)
+def test_what_a_page_types_prints_what_it_shows(page: str, folder: str, console: Console) -> None:
+    for block in FENCED:
+        if (block.page, block.folder) != (page, folder):
+            continue
+        if block.kind == "console":
+            for command, expected in commands(block.text):
+                console.type(command, expected)
+        elif block.file:
+            console.write(block.file, block.text)
+
+
+@pytest.mark.parametrize("block", FENCED, ids=lambda block: f"{block.page}:{block.line}")
+def test_a_block_is_of_a_kind_that_is_proved(block: Block) -> None:
+    assert block.kind in KINDS, f"{block.page}:{block.line}: what proves a block of {block.kind!r}?"
+    if block.kind == "python":
+        compile(block.text, f"{block.page}:{block.line}", "exec")
+    elif block.kind == "toml":
+        tomllib.loads(block.text)
+    elif block.kind == "json":
+        json.loads(block.text)
+    elif block.kind == "ini":
+        configparser.ConfigParser(strict=False, interpolation=None).read_string(block.text)
+    elif block.kind == "sh":
+        prove_shell(block)
+    elif block.kind == "{literalinclude}":
+        assert (DOCS / block.argument).is_file()
+
+
+def prove_shell(block: Block) -> None:
+    """Commands that other tests run, and that name what there is."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    targets = set(re.findall(r"(?m)^([a-z]+):", (ROOT / "Makefile").read_text()))
+    for line in block.text.splitlines():
+        command = line.partition("#")[0].split()
+        if command[:1] == ["make"]:
+            assert command[1] in targets, line
+        elif command[:2] == ["pip", "install"]:
+            for extra in re.findall(r"\[(\w+)\]", line):
+                assert extra in project["optional-dependencies"], line
+        else:
+            raise AssertionError(f"{block.page}:{block.line}: nothing proves {line!r}")
+
+
+def test_there_are_consoles_to_type() -> None:
+    assert len(STORIES) > 5
