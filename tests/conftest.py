@@ -8,6 +8,7 @@ failure, never a skip.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import importlib.util
 import re
@@ -102,6 +103,9 @@ def refuse_stale_build(config: pytest.Config, nodes: Iterable[str]) -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
+    # Thousands of tests and cases are there to stay: no collection of garbage need walk them again.
+    gc.collect()
+    gc.freeze()
     if not session.config.option.collectonly and not hasattr(session.config, "workerinput"):
         refuse_stale_build(session.config, (item.nodeid for item in session.items))
 

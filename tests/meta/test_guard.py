@@ -12,6 +12,9 @@ import pytest
 
 from tests.conftest import BUILD_COMMAND, ROOT
 
+# Test runs of their own, and builds, on a machine that may be busy with others.
+pytestmark = pytest.mark.timeout(600)
+
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
