@@ -78,9 +78,11 @@ guided: build ## fuzz by coverage, with atheris (ARGS="head|body|loop --guide co
 	$(PY) -m pip install --quiet 'atheris>=2.3'
 	$(PY) -m fuzz.guided $(or $(ARGS),loop --guide python)
 
-docs: $(VENV)/.installed ## write the manual to docs/_build (installs Sphinx)
+docs: $(VENV)/.docs ## write the manual to docs/_build, warnings are errors (installs Sphinx)
+	$(PY) -m sphinx -W --keep-going --quiet -b html docs docs/_build
+$(VENV)/.docs: $(VENV)/.installed
 	CYHORN_BUILD=pure $(PY) -m pip install --quiet --no-build-isolation --editable '.[docs]'
-	$(PY) -m sphinx -W --keep-going -b html docs docs/_build
+	touch $@
 
 clean: ## remove what was built (the environment stays)
 	rm -rf build dist *.egg-info cyhorn/*.so cyhorn/*.c cyhorn/*.html .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
