@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.harness import Broken, Load, Server, answer, is_alive, until
+from tests.integration.harness import Broken, Load, Server, answer, is_alive, open_files, until
 
 Serve = Callable[..., Server]
 
@@ -166,13 +166,7 @@ def test_usr1_moves_master_and_workers_to_new_log_files(serve: Serve, tmp_path: 
     until(log.exists, "the new file")
     pids = [server.pid, *server.workers()]
 
-    def turned() -> bool:
-        return all(
-            str(log) in {os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")}
-            for pid in pids
-        )
-
-    until(turned, "all processes at the new file")
+    until(lambda: all(str(log) in open_files(pid) for pid in pids), "all processes at the new file")
     server.signal(signal.SIGTERM)
     assert server.wait_exit() == 0
     text = log.read_text()
