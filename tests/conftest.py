@@ -91,8 +91,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def runs_compiled(node: str) -> bool:
-    """Whether a test runs compiled code: its parameters say so, or it compares the twins."""
-    return "compiled" in re.split(r"[\[\]-]", node) or node.startswith("tests/twins/")
+    """Whether a test runs compiled code: its parameters say so, or where it lies."""
+    return "compiled" in re.split(r"[\[\]-]", node) or node.startswith(("tests/twins/", "tests/effects/"))
 
 
 def refuse_stale_build(config: pytest.Config, nodes: Iterable[str]) -> None:
