@@ -15,19 +15,18 @@ from urllib.parse import unquote_to_bytes
 from cyhorn._parser_py import RequestParser
 from cyhorn.errors import Code, http_error
 
-#: NAME as the parser gives it → environ key. Bounded: emptied when full, since peers choose names.
+#: NAME as the parser gives it → environ key, for names without "_". Bounded: emptied when full, since
+#: peers choose names.
 _KEYS: dict[str, str] = {}
 _KEYS_MAX = 1024
 
 
 def _key(name: str) -> str:
     """The environ key of field `name` (3875 4.1.18)."""
-    key = _KEYS.get(name)
-    if key is None:
-        if name in ("CONTENT-TYPE", "CONTENT-LENGTH"):
-            key = name.replace("-", "_")
-        else:
-            key = "HTTP_" + name.replace("-", "_")
+    key = name.replace("-", "_")
+    if name not in ("CONTENT-TYPE", "CONTENT-LENGTH"):
+        key = "HTTP_" + key
+    if "_" not in name:
         if len(_KEYS) >= _KEYS_MAX:
             _KEYS.clear()
         _KEYS[name] = key
@@ -97,9 +96,11 @@ class EnvironBuilder:
         path = head.path
         script_name = self._script_name
         scheme: str | None = None
+        schemes = self._scheme_fields if trusted else {}
 
         for name, value in head.fields:
-            if "_" in name:
+            key = _KEYS.get(name)
+            if key is None and "_" in name:
                 if trusted and (name in self._forwarder or "*" in self._forwarder):
                     if name == "SCRIPT_NAME":
                         script_name = value
@@ -107,12 +108,13 @@ class EnvironBuilder:
                     raise http_error(Code.FIELD_UNDERSCORE)
                 elif self._header_map != "dangerous":
                     continue
-            elif trusted and name in self._scheme_fields:
+            elif name in schemes:
                 told = "https" if value == self._scheme_fields[name] else "http"
                 if scheme is not None and scheme != told:
                     raise http_error(Code.SCHEME_CONFLICT)
                 scheme = told
-            key = _KEYS.get(name) or _key(name)
+            if key is None:
+                key = _key(name)
             if key in environ:
                 separator = "; " if key == "HTTP_COOKIE" else ","
                 environ[key] = f"{environ[key]}{separator}{value}"

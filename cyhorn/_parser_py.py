@@ -338,7 +338,7 @@ class RequestParser:
             self._method = None
             return None
         self._target = target.decode("latin-1")
-        self._path = path.decode("latin-1")
+        self._path = self._target if path == target else path.decode("latin-1")
         self._query = query.decode("latin-1") if query else ""
         self._version = (1, 1) if minor == b"1" else (1, 0)
         self._fields = fields

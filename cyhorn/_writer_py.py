@@ -46,6 +46,9 @@ _NOT_IN_HINTS = HOP_BY_HOP | {"content-length"}
 #: Serialised field lines, by the application's (name, value), checked. Bounded: emptied when full.
 _LINES: dict[tuple[str, str], bytes] = {}
 _LINES_MAX = 1024
+#: Likewise status lines, with their codes.
+_STATUS_LINES: dict[str, tuple[int, bytes]] = {}
+_STATUS_LINES_MAX = 64
 
 
 class OutputBuffer:
@@ -80,6 +83,20 @@ class OutputBuffer:
         """Forget all bytes."""
         self.parts.clear()
         self.size = 0
+
+
+def _status_line(status: object) -> tuple[int, bytes]:
+    """Check the application's status; its code, and the line (9112 4)."""
+    if not isinstance(status, str):
+        raise ApplicationError(f"the status is not a string: {status!r}")
+    if not _STATUS(status):
+        raise ApplicationError(f"the status is not 'NNN reason' with NNN from 200 to 599: {status!r}")
+    made = int(status[:3]), "".join(("HTTP/1.1 ", status, "\r\n")).encode("latin-1")
+    if type(status) is str:  # a subclass may not be the key that it says
+        if len(_STATUS_LINES) >= _STATUS_LINES_MAX:
+            _STATUS_LINES.clear()
+        _STATUS_LINES[status] = made
+    return made
 
 
 def _field_line(field: object) -> bytes:
@@ -209,13 +226,10 @@ class ResponseWriter:
         self.status = None
         self.response_length = None
         self.dropped = []
-        if not isinstance(status, str):
-            raise ApplicationError(f"the status is not a string: {status!r}")
-        if not _STATUS(status):
-            raise ApplicationError(f"the status is not 'NNN reason' with NNN from 200 to 599: {status!r}")
+        known = _STATUS_LINES.get(status) if type(status) is str else None
+        code, status_line = known or _status_line(status)
         if not isinstance(headers, list):
             raise ApplicationError(f"the response headers are not a list: {type(headers).__name__}")
-        code = int(status[:3])
         lines: list[bytes] = []
         length: int | None = None
         closing = has_date = False
@@ -263,7 +277,7 @@ class ResponseWriter:
         self.dropped = dropped
         self._closing = closing
         self._no_body = self._head_only or code in (204, 205, 304)
-        self._head = ["".join(("HTTP/1.1 ", status, "\r\n")).encode("latin-1"), self._server]
+        self._head = [status_line, self._server]
         if not has_date:
             self._head.append(self._date)
         self._head += lines
