@@ -291,6 +291,7 @@ class Arbiter:
 
     def _refuse(self, reason: str) -> NoReturn:
         """End a start that cannot be: one line, nothing left behind, status 1."""
+        reason = self.cfg.located(reason)
         self.log.error("%s", reason)
         if self.cfg.errorlog != "-":
             print(f"\nError: {reason}\n", file=sys.stderr)
@@ -458,9 +459,9 @@ class Arbiter:
             reload.undo()  # the signal is in the queue
             return
         except (Exception, SystemExit) as error:
-            reload.undo()
             expected = isinstance(error, CyhornError)
-            reason = str(error) if expected else f"{type(error).__name__}: {error}"
+            reason = self.app.cfg.located(str(error)) if expected else f"{type(error).__name__}: {error}"
+            reload.undo()
             self._refuse_reload(reason, exc_info=not expected)
             return
         self._rewrite_pidfile()

@@ -66,7 +66,7 @@ class BaseApplication:
         except (CyhornError, AttributeError, TypeError, ValueError, RuntimeError, OSError) as problem:
             for found in self.cfg.found or ():
                 print(f"Error: {found}", file=sys.stderr)
-            fail(problem)
+            fail(self.cfg.located(str(problem)))
 
     def _build_config(self, environ: Mapping[str, str]) -> None:
         self.cfg = Config(self.usage, self.prog)
@@ -197,7 +197,7 @@ class BaseApplication:
             arbiter.run()
         except (CyhornError, RuntimeError) as problem:
             # An application that --preload cannot load ends in 1 too, as in Gunicorn.
-            fail(problem)
+            fail(self.cfg.located(str(problem)))
 
 
 class Application(BaseApplication):

@@ -3,6 +3,10 @@
 Nothing is left behind: no socket listens, no file is made, no server that runs is
 disturbed. An address or pid file that a running cyhorn has is no mistake, since a
 configuration is checked before a reload; anybody else who has it is one.
+
+The check may be run by another user than the one who starts the server: this is known where `user` or `group`
+asks for a switch that only root can make, or where the server that runs is another's. What
+this user merely may not do is told as a warning then.
 """
 
 from __future__ import annotations
@@ -10,20 +14,20 @@ from __future__ import annotations
 import logging
 import os
 import traceback
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from cyhorn.config.config import is_missing
 from cyhorn.errors import AppImportError, ConfigError, ListenError
 from cyhorn.log import check as log_check
 from cyhorn.net import probe
 from cyhorn.net.tls import make_ssl_context
 from cyhorn.process.pidfile import Pidfile
 from cyhorn.process.privileges import check_writable
+from cyhorn.process.title import PREFIX, is_cyhorn, process_title
 
 if TYPE_CHECKING:
     from cyhorn.app.base import Application
-
-#: How the processes of a running server are called.
-TITLE = "cyhorn: "
 
 
 class Report:
@@ -34,6 +38,10 @@ class Report:
         self.cfg = app.cfg
         self.problems: list[str] = list(self.cfg.found or ())
         self.remarks: list[str] = []
+        #: What this user is not permitted to do.
+        self._denied: list[str] = []
+        #: In words, how it is known that another user starts the server; empty when it is not.
+        self._starter = ""
 
     def run(self) -> Report:
         """Check everything, each thing whatever the others are."""
@@ -42,10 +50,24 @@ class Report:
         self._addresses()
         self._tls()
         self._user()
-        self.problems += log_check.problems(self.cfg, self._logger_class, check_writable)
+        for problem in log_check.problems(self.cfg, self._logger_class, check_writable):
+            self._refuse(problem)
         self._files()
+        if self._starter:
+            because = f"this is checked as {_me()}, and {self._starter}"
+            self.remarks += [f"{line}; {because}" for line in self._denied]
+        else:
+            self.problems += self._denied
         self.problems = list(dict.fromkeys(self.problems))
         return self
+
+    def _refuse(self, problem: Exception, line: str = "") -> None:
+        """Keep a problem, in its own words or those of `line`."""
+        cause: BaseException | None = problem
+        while cause is not None and not isinstance(cause, PermissionError):
+            cause = cause.__cause__
+        found = self.cfg.located(line or str(problem))
+        (self.problems if cause is None else self._denied).append(found)
 
     def _named(self, name: str) -> str:
         setting = self.cfg.settings[name]
@@ -80,10 +102,10 @@ class Report:
         try:
             self.app.load()
         except (AppImportError, ConfigError) as problem:
-            self.problems.append(str(problem))
-        except Exception:
+            self._refuse(problem)
+        except Exception as problem:
             traceback.print_exc()
-            self.problems.append("the application does not load")
+            self._refuse(problem, "the application does not load")
         except SystemExit as leaving:
             self.problems.append(f"the application does not load: it calls sys.exit({leaving.code!r})")
 
@@ -97,28 +119,52 @@ class Report:
             try:
                 probe.probe(address, self.cfg)
             except probe.AddressInUse as taken:
-                titles = {pid: probe.process_title(pid) for pid in taken.pids}
-                own = [pid for pid, title in titles.items() if title.startswith(TITLE)]
-                if own:
-                    self.remarks.append(f"bind ({source}): {taken}: a running cyhorn, pid {own[0]}")
-                else:
-                    who = [f"{title.split(' ')[0]}, pid {pid}" for pid, title in titles.items()]
-                    self.problems.append(f"bind ({source}): {'; '.join([str(taken), *who])}")
+                self._taken(taken, f"bind ({source}): {taken}")
             except ListenError as problem:
-                self.problems.append(f"bind ({source}): {problem}")
+                self._refuse(problem, f"bind ({source}): {problem}")
+
+    def _taken(self, taken: probe.AddressInUse, line: str) -> None:
+        """Somebody has an address. Where descriptors are not to be seen, the socket's owner tells who."""
+        own = [pid for pid in taken.pids if is_cyhorn(pid)]
+        hidden = not taken.pids and taken.uid not in (None, os.geteuid())
+        if hidden:
+            own = [pid for pid in processes_of(taken.uid) if self._is_our_server(pid)]
+        if own:
+            self.remarks.append(f"{line}: a running cyhorn, pid {own[0]}")
+            self._is_served_by(own[0])
+        else:
+            who = [f"{process_title(pid).split(' ')[0]}, pid {pid}" for pid in taken.pids]
+            who += [f"uid {taken.uid}"] if hidden else []
+            self.problems.append("; ".join([line, *who]))
+
+    def _is_our_server(self, pid: int) -> bool:
+        """Whether `pid` is a master of this configuration: by its title, or because the pid file names it."""
+        if process_title(pid) == f"{PREFIX}master [{self.cfg.proc_name}]":
+            return True
+        named = Pidfile(self.cfg.pidfile).validate() if self.cfg.pidfile else None
+        return pid == named and is_cyhorn(pid)
+
+    def _is_served_by(self, pid: int) -> None:
+        """A server runs with this configuration, or one like it: is it another user's?"""
+        try:
+            uid = os.stat(f"/proc/{pid}").st_uid
+        except OSError:
+            return
+        if os.geteuid() not in (0, uid):
+            self._starter = self._starter or f"the server that runs, pid {pid}, is another user's"
 
     def _tls(self) -> None:
         cfg = self.cfg
         # A file that is missing, or a key without certificate, was told with the settings.
         named = [value for value in (cfg.certfile, cfg.keyfile, cfg.ca_certs) if value]
-        if not cfg.is_ssl or not cfg.certfile or not all(map(os.path.isfile, named)):
+        if not cfg.is_ssl or not cfg.certfile or any(map(is_missing, named)):
             return
         try:
             make_ssl_context(cfg)
         except ConfigError as problem:
-            self.problems.append(str(problem))
+            self._refuse(problem)
         except Exception as cause:
-            self.problems.append(f"ssl_context: the hook raised {cause!r}")
+            self._refuse(cause, f"ssl_context: the hook raised {cause!r}")
 
     def _user(self) -> None:
         if os.geteuid() == 0:
@@ -128,22 +174,48 @@ class Report:
             ("group", self.cfg.gid, os.getegid()),
         ):
             if wanted != own:
-                self.problems.append(f"{self._named(name)}: only root may switch to another {name}")
+                self.remarks.append(f"{self._named(name)}: only root may switch to another {name}")
+                self._starter = f"root starts the server, as {name} asks for a switch"
 
     def _files(self) -> None:
         if path := self.cfg.pidfile:
             running = Pidfile(path).validate()
-            if running and probe.process_title(running).startswith(TITLE):
+            if running and is_cyhorn(running):
                 self.remarks.append(f"{self._named('pidfile')}: a server is running, pid {running}")
+                self._is_served_by(running)
             elif running:
                 self.problems.append(f"{self._named('pidfile')}: it names a living process, pid {running}")
             try:
                 check_writable(path, "pidfile")
             except ConfigError as problem:
-                self.problems.append(str(problem))
+                self._refuse(problem)
         if path := self.cfg.tmp_upload_dir:
             may = os.access in os.supports_effective_ids
             if not os.path.isdir(path):
                 self.problems.append(f"{self._named('tmp_upload_dir')}: there is no such directory")
             elif not os.access(path, os.W_OK | os.X_OK, effective_ids=may):
-                self.problems.append(f"{self._named('tmp_upload_dir')}: it is not writable")
+                self._refuse(PermissionError(), f"{self._named('tmp_upload_dir')}: it is not writable")
+
+
+def _me() -> str:
+    """The user of this process, as errors call him."""
+    import pwd
+
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return f"uid {os.geteuid()}"
+
+
+def processes_of(uid: int | None) -> Iterator[int]:
+    """The processes of `uid`, as far as /proc shows them."""
+    try:
+        names = [name for name in os.listdir("/proc") if name.isdigit()]
+    except OSError:
+        return
+    for name in names:
+        try:
+            if os.stat(f"/proc/{name}").st_uid == uid:
+                yield int(name)
+        except OSError:
+            continue  # it has ended

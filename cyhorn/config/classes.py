@@ -8,6 +8,7 @@ the same with ``loggers``). Modules are imported only when a class is asked for.
 from __future__ import annotations
 
 import importlib
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cyhorn.config.settings import nearest
@@ -103,11 +104,12 @@ class ClassFamily(NamedTuple):
         found = self.resolve(name)
         if not isinstance(found, str):
             try:
-                return found.load()
+                loaded = found.load()
             except Exception as cause:
                 raise ConfigError(
                     f"{self.setting} = {name!r}: entry point {found.value} does not load: {cause!r}"
                 ) from cause
+            return self._checked(name, loaded)
         module_name, _, attribute = found.rpartition(".")
         try:
             module = importlib.import_module(module_name)
@@ -121,7 +123,13 @@ class ClassFamily(NamedTuple):
                 f"{self.setting} = {name!r}: module {module_name!r} has no {attribute!r}"
                 + (f"; did you mean {near[0]}?" if near else "")
             )
-        return getattr(module, attribute)
+        return self._checked(name, getattr(module, attribute))
+
+    def _checked(self, name: Any, found: Any) -> Any:
+        """`found`, unless it can be no class of this family: a function, say the application itself."""
+        if isinstance(found, FunctionType) or not callable(found):
+            raise ConfigError(f"{self.setting} = {name!r}: it is a {type(found).__name__}, not a class")
+        return found
 
     def _of_distribution(self, name: str, distribution: str, entry: str) -> EntryPoint:
         # The modules behind it take longer to load than the rest of a start.

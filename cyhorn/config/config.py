@@ -13,11 +13,13 @@ import ipaddress
 import os
 import re
 import reprlib
+import stat
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from cyhorn.config import classes
+from cyhorn.config.contradictions import contradictions
 from cyhorn.config.row import Refused, Row
 from cyhorn.config.settings import SETTINGS, closest, did_you_mean
 from cyhorn.config.validators import is_pattern
@@ -182,6 +184,21 @@ class Config:
         if line not in self._notices:
             self._notices.append(line)
 
+    def located(self, line: str) -> str:
+        """What is wrong with a setting, with where its value came from unless the line says so.
+
+        The line begins with the setting's name, as those of all checks do, or is about an address.
+        """
+        found = re.match(r"(\w+)( = |: )", "bind: " if line.startswith("cannot listen at") else line)
+        setting = self.settings.get(found[1]) if found else None
+        if found is None or setting is None or setting.source == DEFAULT or setting.source in line:
+            return line
+        if line.startswith(found[0]):
+            if found[2] == " = ":
+                return f"{line} ({setting.source})"
+            line = line[found.end() :]
+        return f"{setting.name} ({setting.source}): {line}"
+
     def lines(self) -> list[str]:
         """Every setting as ``name = value  # source``, sorted."""
         assigned = {name: f"{name} = {_literal(self.settings[name].value)}" for name in sorted(self.settings)}
@@ -195,7 +212,7 @@ class Config:
 
     def warnings(self) -> list[str]:
         """Lines for the log at start: what was asked for and is not served, or looks wrong."""
-        lines = [*self._warnings, *self._said("pending"), *self._contradictions()]
+        lines = [*self._warnings, *self._said("pending"), *contradictions(self)]
         patterns = [entry for entry in self.reload_extra_files if is_pattern(entry)]
         if patterns:
             from glob import glob
@@ -206,21 +223,6 @@ class Config:
                 if not glob(entry, recursive=True)
             ]
         return lines
-
-    def _contradictions(self) -> Iterator[str]:
-        """Settings that a server starts with, one of which keeps the other from doing what it is for."""
-
-        def both(name: str, other: str) -> str:
-            return f"{name} ({self.settings[name].source}) and {other} ({self.settings[other].source})"
-
-        if self.reload and self.preload_app:
-            yield f"{both('reload', 'preload_app')}: changes are not seen in what the master has loaded"
-        if self.is_ssl and self.cert_reqs and not self.ca_certs and self.ssl_context is None:
-            yield f"{both('cert_reqs', 'ca_certs')}: there is nothing to verify certificates by"
-        if self.daemon and not self.enable_stdio_inheritance:
-            for name in ("errorlog", "accesslog"):
-                if self.settings[name].value == "-":
-                    yield f"{both(name, 'daemon')}: in the background this log goes nowhere; name a file"
 
     def notices(self) -> list[str]:
         """Lines for the log at start that are good to know and nothing to mend."""
@@ -275,7 +277,7 @@ class Config:
             )
         for name in ("certfile", "keyfile", "ca_certs"):
             value = self.settings[name].value
-            if value and not os.path.isfile(value):
+            if value and is_missing(value):
                 found.append(f"{name} = {value!r} ({self.settings[name].source}): there is no such file")
         return found
 
@@ -330,13 +332,17 @@ class Config:
             worker.setup()
         return worker
 
-    @property
-    def logger_class(self) -> Any:
-        """The logger class, imported now, after its ``install()``; statsd_host makes it Statsd."""
+    def logger_uri(self) -> Any:
+        """The logger class or its name; statsd_host makes the default one Statsd."""
         uri = self.settings["logger_class"].value
         if isinstance(uri, str) and classes.GUNICORN_PATHS.get(uri, uri) in ("simple", classes.LOGGER):
-            uri = classes.LOGGER if self.statsd_host is None else classes.STATSD
-        logger = classes.LOGGERS.load(uri)
+            return classes.LOGGER if self.statsd_host is None else classes.STATSD
+        return uri
+
+    @property
+    def logger_class(self) -> Any:
+        """The logger class, imported now, after its ``install()``. Raises ConfigError."""
+        logger = classes.LOGGERS.load(self.logger_uri())
         if hasattr(logger, "install"):
             logger.install()
         return logger
@@ -398,6 +404,16 @@ class Config:
     def proxy_allow_networks(self) -> list[ipaddress.IPv4Network | ipaddress.IPv6Network]:
         """The networks of proxy_allow_ips, without "*"."""
         return [ipaddress.ip_network(text) for text in self.proxy_allow_ips if text != "*"]
+
+
+def is_missing(path: str) -> bool:
+    """Whether there is no file `path`; what this user may not look at is not missing."""
+    try:
+        return not stat.S_ISREG(os.stat(path).st_mode)
+    except PermissionError:
+        return False
+    except (OSError, ValueError):
+        return True
 
 
 def _literal(value: Any) -> str:

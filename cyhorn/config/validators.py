@@ -50,11 +50,14 @@ def decimal_text(text: str) -> Any:
 
 
 def mode(value: Any) -> int:
-    """A file mode or mask; text with a leading zero is octal, as in a shell."""
+    """A file mode or mask up to 0o777; text with a leading zero is octal, as in a shell."""
     if isinstance(value, str):
         text = value.strip()
-        return pos_int("0o" + text[1:] if re.fullmatch(r"0\d+", text) else text)
-    return pos_int(value)
+        value = "0o" + text[1:] if re.fullmatch(r"0\d+", text) else text
+    number = pos_int(value)
+    if number > 0o777:
+        raise Refused(f"it is {number:#o}, more than 0o777")
+    return number
 
 
 def seconds(value: Any) -> int | float:
@@ -301,12 +304,19 @@ def files_or_patterns(value: Any) -> list[str]:
     return entries
 
 
+def _user_or_group_number(number: int) -> int:
+    """What the system can hold; its greatest number stands for "leave it"."""
+    if not 0 <= number < 2**32 - 1:
+        raise ValueError(number)
+    return number
+
+
 def user(value: Any) -> int:
     """A uid: a number, a number as text, or a name; None is the effective user."""
     if value is None:
         return os.geteuid()
     if isinstance(value, int) or value.strip().isdigit():
-        return pos_int(int(value))
+        return _user_or_group_number(int(value))
     import pwd
 
     try:
@@ -320,7 +330,7 @@ def group(value: Any) -> int:
     if value is None:
         return os.getegid()
     if isinstance(value, int) or value.strip().isdigit():
-        return pos_int(int(value))
+        return _user_or_group_number(int(value))
     import grp
 
     try:

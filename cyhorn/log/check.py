@@ -18,15 +18,15 @@ from cyhorn.log.logger import OWN_FORMATTING, Logger
 CheckWritable = Callable[[str, str], None]
 
 
-def problems(cfg: Any, logger_class: Any, check_writable: CheckWritable) -> list[str]:
-    """One line for each mistake. `logger_class` is None where it does not load."""
-    found: list[str] = []
+def problems(cfg: Any, logger_class: Any, check_writable: CheckWritable) -> list[ConfigError]:
+    """One error for each mistake. `logger_class` is None where it does not load."""
+    found: list[ConfigError] = []
     for check in (_files, _access_format, _syslog, _logging_config):
         for step in check(cfg, logger_class, check_writable):
             try:
                 step()
             except ConfigError as problem:
-                found.append(str(problem))
+                found.append(problem)
     return found
 
 

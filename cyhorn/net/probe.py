@@ -21,9 +21,14 @@ from cyhorn.net.addresses import Address
 
 
 class AddressInUse(ListenError):
-    """Somebody listens at the address; `pids` are those who do, as far as one may know."""
+    """Somebody listens at the address.
+
+    `pids` are those who do, as far as this user may know; `uid` is whose socket it is, None if that is not
+    known either.
+    """
 
     pids: list[int]
+    uid: int | None
 
 
 def probe(address: Address, cfg: Any) -> None:
@@ -40,6 +45,7 @@ def probe(address: Address, cfg: Any) -> None:
             raise ListenError(making.explain(address, failure)) from failure
         error = AddressInUse(making.explain(address, failure))
         error.pids = holders(address)
+        error.uid = owner(address)
         raise error from failure
 
 
@@ -102,11 +108,25 @@ def holders(address: Address) -> list[int]:
     """The processes that listen at `address`, sorted; those of other users only for root."""
     if isinstance(address, int) or sys.platform != "linux":
         return []
-    inodes = set(_unix_inodes(address) if isinstance(address, str) else _tcp_inodes(address))
+    inodes = set(
+        _unix_inodes(address) if isinstance(address, str) else (row[9] for row in _tcp_rows(address))
+    )
     if not inodes:
         return []
     wanted = {f"socket:[{inode}]" for inode in inodes}
     return sorted(int(pid) for pid in os.listdir("/proc") if pid.isdigit() and wanted & _open_files(pid))
+
+
+def owner(address: Address) -> int | None:
+    """The uid of the one who made the socket that listens at `address`, None if it cannot be known."""
+    if isinstance(address, int) or sys.platform != "linux":
+        return None
+    if isinstance(address, tuple):
+        return next((int(row[7]) for row in _tcp_rows(address)), None)
+    try:
+        return os.stat(address).st_uid
+    except (OSError, ValueError):  # gone, or an abstract name
+        return None
 
 
 def _open_files(pid: str) -> set[str]:
@@ -120,7 +140,8 @@ def _open_files(pid: str) -> set[str]:
     return found
 
 
-def _tcp_inodes(address: tuple[str, int]) -> Iterator[str]:
+def _tcp_rows(address: tuple[str, int]) -> Iterator[list[str]]:
+    """The rows of /proc/net/tcp and tcp6 for sockets that listen at `address`."""
     try:
         wanted = making.resolve(address)[1][0]
     except OSError:
@@ -132,7 +153,7 @@ def _tcp_inodes(address: tuple[str, int]) -> Iterator[str]:
                 continue
             local = _host(host)
             if local == wanted or local in ("0.0.0.0", "::") or wanted in ("", "0.0.0.0", "::"):
-                yield fields[9]
+                yield fields
 
 
 def _host(text: str) -> str:
@@ -158,12 +179,3 @@ def _table(path: str) -> Iterator[list[str]]:
                 yield line.split()
     except OSError:
         return
-
-
-def process_title(pid: int) -> str:
-    """What `ps` shows for `pid`, empty when it cannot be known."""
-    try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            return file.read().replace(b"\0", b" ").decode(errors="replace").strip()
-    except OSError:
-        return ""

@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import os
 import ssl
+import stat
 from typing import Any, Final
 
 from cyhorn.errors import ClientDisconnected, ConfigError
@@ -121,11 +122,13 @@ def _load_certificate(context: ssl.SSLContext, certfile: str, keyfile: str | Non
 
 
 def _check_readable(setting: str, path: str) -> None:
-    if not os.path.isfile(path):
-        raise ConfigError(f"{setting}: {path!r} does not exist or is not a file")
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise ConfigError(f"{setting}: {path!r} is not a file")
         with open(path, "rb"):
             pass
+    except FileNotFoundError as error:
+        raise ConfigError(f"{setting}: {path!r} does not exist") from error
     except OSError as error:
         raise ConfigError(f"{setting}: {path!r} cannot be read ({error.strerror})") from error
 

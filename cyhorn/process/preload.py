@@ -114,7 +114,7 @@ class OwnCode(Preloader):
 
 def _is_own(module: ModuleType) -> bool:
     file = getattr(module, "__file__", None)
-    return bool(file) and not INSTALLED & set(os.path.normpath(file).split(os.sep))
+    return isinstance(file, str) and not INSTALLED & set(os.path.normpath(file).split(os.sep))
 
 
 def _top(name: str) -> str:

@@ -96,21 +96,32 @@ def is_writable(path: str) -> bool:
 
 
 def check_writable(path: str, setting: str) -> None:
-    """Raise ConfigError, naming `setting`, unless `path` could be opened to append to it."""
+    """Raise ConfigError, naming `setting`, unless `path` could be opened to append to it.
+
+    Its cause is a PermissionError where another user could.
+    """
     reason = _why_not_writable(path)
     if reason is not None:
-        raise ConfigError(f"{setting}: {path!r} is not writable: {reason}")
+        raise ConfigError(f"{setting}: {path!r} is not writable: {reason}") from reason
 
 
-def _why_not_writable(path: str) -> str | None:
+def _why_not_writable(path: str) -> OSError | None:
+    """What opening would raise, in our words."""
     if os.path.isdir(path):
-        return "it is a directory"
+        return IsADirectoryError("it is a directory")
     if os.path.exists(path):
-        return None if _may(path, os.W_OK) else "permission denied"
+        return None if _may(path, os.W_OK) else PermissionError("permission denied")
     folder = os.path.dirname(os.path.realpath(path))
+    try:
+        os.stat(folder)
+    except PermissionError:
+        return PermissionError(f"no permission to look at the directory {folder!r}")
+    except OSError:
+        return FileNotFoundError(f"the directory {folder!r} does not exist")
     if not os.path.isdir(folder):
-        return f"the directory {folder!r} does not exist"
-    return None if _may(folder, os.W_OK | os.X_OK) else f"no permission in the directory {folder!r}"
+        return NotADirectoryError(f"{folder!r} is not a directory")
+    may = _may(folder, os.W_OK | os.X_OK)
+    return None if may else PermissionError(f"no permission in the directory {folder!r}")
 
 
 def _may(path: str, mode: int) -> bool:

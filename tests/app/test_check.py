@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.app.command import cyhorn, serving
+from tests.app.command import cyhorn, python, serving
 
+DATA = Path(__file__).resolve().parents[1] / "data" / "tls"
 GOOD = "The configuration is good.\n"
 APP = "def app(environ, start_response):\n    start_response('200 OK', [])\n    return [b'here']\n"
 
@@ -68,11 +70,11 @@ def test_all_problems_are_told_at_once(site: Path, taken: int) -> None:
         "certfile = '/nowhere.pem'",
         "worker_class = 'gthred' is unknown",
         "logger_class = 'no_such.Logger'",
-        "errorlog: '/nowhere/error.log' is not writable",
-        "accesslog: '.' is not writable: it is a directory",
-        "pidfile: '/nowhere/pid' is not writable",
+        "errorlog (./cyhorn.conf.py:9): '/nowhere/error.log' is not writable",
+        "accesslog (./cyhorn.conf.py:10): '.' is not writable: it is a directory",
+        "pidfile (./cyhorn.conf.py:11): '/nowhere/pid' is not writable",
         "tmp_upload_dir = '/nowhere'",
-        "syslog_facility: 'usr'",
+        "syslog_facility (./cyhorn.conf.py:14): 'usr'",
         "already in use by another process",
         "the directory '/nowhere' does not exist",
         "this machine does not have that address",
@@ -157,31 +159,31 @@ def test_a_certificate_that_is_none_and_a_hook_that_fails_are_found(site: Path) 
     assert "cert.pem" in line
     (site / "cyhorn.conf.py").write_text("def ssl_context(config, factory):\n    return 1 / 0\n")
     (line,) = errors(check(site, "--certfile", "cert.pem", "app:app"))
-    assert line.startswith("ssl_context: the hook raised ZeroDivisionError")
+    assert line.startswith("ssl_context (./cyhorn.conf.py:1): the hook raised ZeroDivisionError")
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("access_log_format = '%(zz)'", "access_log_format"),
-        ("logconfig = 'none.ini'", "logconfig: 'none.ini'"),
-        ("logconfig_json = 'none.json'", "logconfig_json: cannot read 'none.json'"),
-        ("logconfig_dict = {'version': 2}", "logconfig_dict: version must be 1"),
+        ("access_log_format = '%(zz)'", "access_log_format (./cyhorn.conf.py:1)"),
+        ("logconfig = 'none.ini'", "logconfig (./cyhorn.conf.py:1): 'none.ini'"),
+        ("logconfig_json = 'none.json'", "logconfig_json (./cyhorn.conf.py:1): cannot read 'none.json'"),
+        ("logconfig_dict = {'version': 2}", "logconfig_dict (./cyhorn.conf.py:1): version must be 1"),
         (
             "logconfig_dict = {'version': 1, 'root': {'handlers': ['x']}}",
-            "logconfig_dict: logger 'root': there is no handler 'x'",
+            "logconfig_dict (./cyhorn.conf.py:1): logger 'root': there is no handler 'x'",
         ),
         (
             "logconfig_dict = {'version': 1, 'handlers': {'f': {'class': 'logging.FileHandler',"
             " 'filename': '/nowhere/x.log'}}}",
-            "logconfig_dict: handler 'f': '/nowhere/x.log' is not writable",
+            "logconfig_dict (./cyhorn.conf.py:1): handler 'f': '/nowhere/x.log' is not writable",
         ),
         (
             "logconfig_dict = {'version': 1, 'handlers': {'f': {'class': 'logging.Handlr'}}}",
-            "logconfig_dict: Cannot resolve 'logging.Handlr'",
+            "logconfig_dict (./cyhorn.conf.py:1): Cannot resolve 'logging.Handlr'",
         ),
-        ("syslog, syslog_addr = True, 'host:514'", "syslog_addr: 'host:514'"),
-        ("syslog, syslog_addr = True, 'tcp://127.0.0.1:1'", "syslog_addr: cannot reach"),
+        ("syslog, syslog_addr = True, 'host:514'", "syslog_addr (./cyhorn.conf.py:1): 'host:514'"),
+        ("syslog, syslog_addr = True, 'tcp://127.0.0.1:1'", "syslog_addr (./cyhorn.conf.py:1): cannot reach"),
     ],
 )
 def test_what_is_wrong_with_logs_is_found(site: Path, text: str, words: str) -> None:
@@ -218,10 +220,92 @@ def test_an_application_that_exits_is_told(site: Path) -> None:
     assert "sys.exit('set DB_URL')" in line
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may switch")
-def test_only_root_may_switch_users(site: Path) -> None:
-    found = errors(check(site, "-u", "0", "-g", "0", "app:app"))
-    assert [line.split(" ")[0] for line in found] == ["user", "group"]
+# -- by another user than the one who starts the server ------------------------------------------------
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+
+#: Becomes a user without rights, after all is loaded that such a user may not be able to read.
+AS_NOBODY = """
+import argparse, difflib, encodings.ascii, encodings.idna, importlib, os, pkgutil, pwd, shlex, signal, sys, traceback
+sys.path.insert(0, os.getcwd())
+import cyhorn, cyhorn.app.check, cyhorn.app.wsgiapp
+for module in pkgutil.walk_packages(cyhorn.__path__, "cyhorn."):
+    if not module.name.startswith(("cyhorn._", "cyhorn.workers.g")):
+        importlib.import_module(module.name)
+os.setgroups([])
+os.setgid(65534)
+os.setuid(65534)
+from cyhorn.cli import main
+main(sys.argv[1:])
+"""
+
+
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """A project that every user may read."""
+    with tempfile.TemporaryDirectory() as name:
+        os.chmod(name, 0o755)
+        folder = Path(name)
+        (folder / "app.py").write_text(APP)
+        yield folder
+
+
+def as_nobody(project: Path, *argv: str) -> subprocess.CompletedProcess[str]:
+    return python(project, "-c", AS_NOBODY, "--check-config", *argv, PYTHONDONTWRITEBYTECODE="1")
+
+
+@needs_root
+def test_what_only_root_may_do_is_no_mistake_where_root_starts_the_server(shared: Path) -> None:
+    (shared / "secret").mkdir(mode=0o700)
+    (shared / "secret" / "server.key").write_text("")
+    files = ("--log-file", "secret/log", "-p", "secret/pid", "-b", "127.0.0.1:81", "app:app")
+    done = as_nobody(shared, "-u", "root", *files)
+    assert done.returncode == 0, done
+    told = done.stderr.splitlines()
+    assert len(told) == 4 and all(line.startswith("Warning: ") for line in told), told
+    assert "user = 0 (the command line): only root may switch to another user" in told[0]
+    for line, setting in zip(told[1:], ("bind", "errorlog", "pidfile"), strict=True):
+        assert line.startswith(f"Warning: {setting} (the command line): ")
+        assert line.endswith("; this is checked as nobody, and root starts the server, as user asks for a switch")
+    found = errors(as_nobody(shared, *files))
+    assert [line.split(" ")[0] for line in found] == ["bind", "errorlog", "pidfile"]
+
+
+@needs_root
+def test_what_is_wrong_for_every_user_is_a_mistake_for_another_one_too(shared: Path) -> None:
+    argv = ("-u", "root", "--log-file", "none/log", "--certfile", "none.pem", "-b", "127.0.0.1:0", "app:app")
+    found = errors(as_nobody(shared, *argv))
+    assert [line.split(" ")[0] for line in found] == ["certfile", "errorlog"]
+
+
+@needs_root
+def test_a_key_that_only_root_may_read_is_not_missing(shared: Path) -> None:
+    (shared / "secret").mkdir(mode=0o700)
+    for name in ("server.pem", "server.key"):
+        (shared / "secret" / name).write_bytes((DATA / name).read_bytes())
+    files = ("--certfile", "secret/server.pem", "--keyfile", "secret/server.key", "-b", "127.0.0.1:0", "app:app")
+    (line,) = errors(as_nobody(shared, *files))
+    assert line.startswith("certfile (the command line): ") and "Permission denied" in line
+    assert as_nobody(shared, "-u", "root", *files).returncode == 0
+
+
+@needs_root
+def test_a_running_cyhorn_of_another_user_is_not_a_mistake(shared: Path) -> None:
+    os.chmod(shared, 0o777)
+    name = f"of-{os.getpid()}"
+    argv = ("-m", "cyhorn", "-n", name, "-b", "127.0.0.1:0", "-b", "unix:here.sock", "-p", "here.pid", "app:app")
+    with serving(shared, *argv) as server:
+        port = server.url.rpartition(":")[2]
+        server.get()
+        binds = ("-b", f"127.0.0.1:{port}", "-b", "unix:here.sock", "-p", "here.pid", "app:app")
+        for known in (("-n", name), ("-n", "other")):  # by its title, by the pid file
+            done = as_nobody(shared, *known, *binds)
+            assert done.returncode == 0, done
+            assert done.stderr.count(f"a running cyhorn, pid {server.process.pid}") == 2
+            assert "is another user's" in done.stderr
+        stranger = errors(as_nobody(shared, "-n", "other", "-b", f"127.0.0.1:{port}", "app:app"))
+        assert len(stranger) == 1 and stranger[0].endswith("already in use by another process; uid 0")
+        assert server.stop() == 0
 
 
 @pytest.mark.parametrize("variables", [{"CYHORN_CHECK_CONFIG": "1"}, {"CYHORN_CMD_ARGS": "--check-config"}])

@@ -165,7 +165,7 @@ def test_a_file_without_a_server_section_is_taken(shop: Path) -> None:
 @pytest.mark.parametrize(
     ("argv", "text", "words"),
     [
-        (("--paste", "none.ini"), INI, "paste: there is no file"),
+        (("--paste", "none.ini"), INI, "paste (the command line): there is no file"),
         (("--paste", "site.ini"), INI.replace("13", "long"), "timeout = 'long' ("),
         (("--paste", "site.ini"), "name = 1\n" + INI, "no section header"),
     ],

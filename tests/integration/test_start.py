@@ -128,7 +128,7 @@ def test_a_live_pid_file_is_refused_and_left(serve_any: Serve, tmp_path: Path) -
 def test_a_pid_file_that_cannot_be_written_is_one_line_and_1(serve_any: Serve, tmp_path: Path) -> None:
     server = serve_any("pidfile = 'nowhere/pid'")
     assert server.wait_exit() == 1
-    assert server.seen("pidfile: cannot write 'nowhere/pid'")
+    assert server.seen(r"pidfile \(\./cyhorn\.conf\.py:1\): cannot write 'nowhere/pid'")
     assert tracebacks(server) == 0
 
 

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from cyhorn.process import title
+
 
 def run(code):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -39,3 +41,26 @@ def test_on_macos_titles_are_left_alone():
         "print('setproctitle' in sys.modules)"
     )
     assert run(code) == "False"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "is_one"),
+    [
+        (["cyhorn: master [app:app]"], True),
+        (["cyhorn: worker [shop] one"], True),
+        (["/usr/bin/python3", "/srv/venv/bin/cyhorn", "app:app"], True),
+        (["/srv/venv/bin/python3.12", "-m", "cyhorn", "app:app"], True),
+        (["/opt/cyhorn", "app:app"], True),
+        (["/usr/bin/python3", "-m", "gunicorn", "cyhorn"], False),
+        (["tail", "cyhorn"], False),
+        (["nginx: master process"], False),
+        ([], False),
+    ],
+)
+def test_a_server_is_known_by_its_title_or_by_its_command_line(monkeypatch, arguments, is_one):
+    monkeypatch.setattr(title, "_arguments", lambda pid: arguments)
+    assert title.is_cyhorn(1) is is_one
+
+
+def test_no_process_is_no_server():
+    assert title.process_title(2**22 + 1) == "" and not title.is_cyhorn(2**22 + 1)
