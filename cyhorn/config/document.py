@@ -37,7 +37,9 @@ from the first of these that gives one:
 `cyhorn --print-config MODULE:APP` shows every value and where it came from; `cyhorn --check-config
 MODULE:APP` says all that would keep the server from starting. It imports the application, and tries
 addresses, certificates, users, classes and log files, without disturbing a server that runs:
-an address that a running cyhorn has is a warning, one that another program has is an error.
+an address that a running cyhorn has is a warning, one that another program has is an error. Where
+another user starts the server (`user` is set, or it runs already), what only this user may not do is
+a warning too. What each setting does on a running server is shown in [effects](effects.md).
 `cyhorn --help SETTING` says what stands here.
 
 ## Config files

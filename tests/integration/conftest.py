@@ -35,7 +35,7 @@ def starter(kind: str, folder: Path) -> Iterator[Start]:
     servers: list[Server] = []
     worker_class, impl = KINDS[kind]
 
-    def start(config: str = "", **options: Any) -> Server:
+    def start(config: str | None = "", **options: Any) -> Server:
         servers.append(Server(folder, worker_class, impl, config, **options))
         return servers[-1]
 
@@ -48,6 +48,12 @@ def starter(kind: str, folder: Path) -> Iterator[Start]:
 def serve(kind: str, tmp_path: Path) -> Iterator[Start]:
     """Starts servers of one kind: ``serve(config, arguments=[...])``. They are gone after the test."""
     yield from starter(kind, tmp_path)
+
+
+@pytest.fixture
+def serve_sync(tmp_path: Path) -> Iterator[Start]:
+    """The same, with the sync worker, for tests of what both its sides share."""
+    yield from starter("sync-python", tmp_path)
 
 
 @pytest.fixture

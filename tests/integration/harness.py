@@ -85,10 +85,10 @@ def until(condition: Callable[[], Any], what: str, patience: float = PATIENCE) -
 class Server:
     """A master process in `folder`.
 
-    `config` is the text of its config file, `worker_class` the class under test, `impl` what
-    CYHORN_IMPL says. `application` is what the command line names, `folder`/app.py by default. An empty
-    `bind`, `worker_class` or `application` is left to the file. `wrapper` is
-    Python code that is run first and is to execute its arguments, with the descriptors `pass_fds` open.
+    `config` is the text of its config file, None leaves those in `folder` alone; `worker_class` is the class
+    under test, `impl` what CYHORN_IMPL says. `application` is what the command line names, `folder`/app.py by
+    default. An empty `bind`, `worker_class` or `application` is left to the file. `wrapper` is Python code that is
+    run first and is to execute its arguments, with the descriptors `pass_fds` open.
     `at` is where it listens, for one whose log does not come here.
     """
 
@@ -97,7 +97,7 @@ class Server:
         folder: Path,
         worker_class: str,
         impl: str = "python",
-        config: str = "",
+        config: str | None = "",
         arguments: Sequence[str] = (),
         environ: Mapping[str, str] | None = None,
         bind: str = "127.0.0.1:0",
@@ -114,7 +114,8 @@ class Server:
         self.config_file = folder / "cyhorn.conf.py"
         if not self.application_file.exists():
             self.write_application("one")
-        self.write_config(config)
+        if config is not None:
+            self.write_config(config)
         self._at = at
         command = [sys.executable, *(["-c", wrapper] if wrapper else []), "-m", "cyhorn"]
         command += ["-b", bind] if bind else []
