@@ -28,6 +28,7 @@ from perf.compare.servers import HOST, Server, Start, Unavailable
 STEP = 100
 ANSWER_TIMEOUT = 5.0
 OPEN_TIMEOUT = 60.0
+SLOW_TIMEOUT = 15.0
 #: ip(7); the port is chosen at connect, when both ends are known, so it may be one in TIME_WAIT.
 IP_BIND_ADDRESS_NO_PORT = 24
 ACTIVE = 4  # connections of the others, whose latency is watched
@@ -125,7 +126,7 @@ def open_slow(port: int, count: int) -> list[socket.socket]:
     """Open `count` connections that have asked for the large answer and read its first bytes only."""
     opened: list[socket.socket] = []
     request = heads.get("/large")
-    deadline = time.monotonic() + OPEN_TIMEOUT
+    deadline = time.monotonic() + SLOW_TIMEOUT
     for number in range(count):
         sock = _socket(port, number, SLOW_WINDOW)
         opened.append(sock)
@@ -137,7 +138,7 @@ def open_slow(port: int, count: int) -> list[socket.socket]:
         except TimeoutError:
             raise check.Wrong(f"answers only {number} of {count} slow readers") from None
         if time.monotonic() > deadline:
-            raise check.Wrong(f"has answered {number} of {count} slow readers in {OPEN_TIMEOUT:.0f} s")
+            raise check.Wrong(f"has answered {number} of {count} slow readers in {SLOW_TIMEOUT:.0f} s")
     return opened
 
 

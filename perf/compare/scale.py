@@ -29,6 +29,7 @@ from perf.compare.servers import Server, Start, Unavailable
 WORKERS = (1, 2, 4)
 HELD = 64  # connections whose distribution is looked at
 COMING = 200  # connections that come one at a time
+ROUNDS = 3  # of load, at most: what is looked for here is not a few percent
 PAUSE = 0.002  # seconds between them, so that every worker waits again
 #: cyhorn's own targets: the busiest worker's part over the mean, and wakes for a connection.
 SHARE_TARGET = 1.5
@@ -130,7 +131,7 @@ def measure(server: Server, label: str, workers: int, plan: Plan, reuse_port: bo
         held = hold(start.port, running.session) if findings.persists else None
         woken = wakes(start.port, running.session)
         runs = []
-        for _ in range(plan.rounds):
+        for _ in range(min(plan.rounds, ROUNDS)):
             cpu = cpu_of(running.session)
             seen = load.run_wrk(works.BY_NAME["small"], start.port, plan.connections, plan.seconds, every)
             used = cpu_of(running.session) - cpu

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from perf import annotate, icount, syscalls
+from perf import annotate, icount, lines, syscalls
 
 PROFILE = """\
 version: 1
@@ -106,3 +106,51 @@ def test_functions_are_found_with_their_lines(tmp_path: Path) -> None:
         "_mod.Reader.read": (10, 11),
         "_mod.free": (14, 14),
     }
+
+
+LINES = """\
+fl=(1) /build/_parser.c
+fn=(1) feed
+fe=(2) /build/cyhorn/_parser.pyx
+100 10
++1 5
+cfi=(3) /libc/memchr.S
+cfn=(2) memchr
+calls=1 7
+* 400
+-1 2
+fi=(1)
+9 1
+"""
+
+
+def test_a_line_costs_what_stands_in_it_without_what_it_calls(tmp_path: Path) -> None:
+    path = tmp_path / "callgrind.out"
+    path.write_text(LINES)
+    assert lines.read_lines(path) == {
+        ("_parser.pyx", 100): 12,
+        ("_parser.pyx", 101): 5,
+        ("_parser.c", 9): 1,
+    }
+
+
+def test_on_another_toolchain_the_accepted_commit_is_what_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    figures = tmp_path / "icount.json"
+    figures.write_text('{"another": {"small": {"instructions": 1, "allocations": 1}}}')
+    monkeypatch.setattr(icount, "FIGURES", figures)
+    monkeypatch.setattr(icount, "toolchain", lambda: "this one")
+    monkeypatch.setattr(icount, "build_clock", lambda: tmp_path)
+    monkeypatch.setattr(icount.shutil, "which", lambda name: name)
+    monkeypatch.setattr(icount, "count_accepted", lambda cases: {"small": COMMITTED})
+    counted = icount.Figure(1040.0, 5.0)
+    monkeypatch.setattr(icount, "count_all", lambda cases, tree=None: {"small": counted})
+    assert icount.main(["--case", "small"]) == 1
+    assert "MORE INSTRUCTIONS" in capsys.readouterr().out
+    counted = icount.Figure(1000.0, 5.0)
+    assert icount.main(["--case", "small"]) == 0
+
+
+def test_a_case_without_an_accepted_figure_fails() -> None:
+    assert icount.judge(icount.Figure(1.0, 1.0), None).isupper()
