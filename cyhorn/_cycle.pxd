@@ -1,5 +1,6 @@
 # The compiled request cycle's type, for the loop.
 
+from cyhorn._access cimport AccessLines
 from cyhorn._connection cimport Connection
 from cyhorn._writer cimport OutputBuffer, ResponseWriter
 
@@ -23,7 +24,7 @@ cdef class RequestCycle:
     cdef bint wants_head              # whether hooks or logs need the head as an object
     cdef object pre_request
     cdef object post_request
-    cdef object access
+    cdef AccessLines lines            # the access log's, or None
     cdef object access_with_request
 
     # Call the application for the complete request of `c`, and see its response into `out` or on
@@ -45,6 +46,7 @@ cdef class RequestCycle:
     cdef bint send_file(self, Connection c, ResponseWriter writer, object wrapper) except -1
     cdef int lose(self, Connection c) noexcept
     cdef int failed(self, Connection c, ResponseWriter writer, object error) except -1
+    cdef int account(self, ResponseWriter writer, dict environ, object request, long long begun) except -1
     cdef int complain(self, ResponseWriter writer, str target) except -1
     cdef int log_refusal(self, Connection c, object error) except -1
     cdef int append_error(self, Connection c, int status, bint head_only) except -1

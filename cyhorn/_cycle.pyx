@@ -47,7 +47,7 @@ cdef class RequestCycle:
         self.sendfile = options.sendfile
         self.pre_request = options.pre_request
         self.post_request = options.post_request
-        self.access = options.access
+        self.lines = options.access_lines
         self.access_with_request = options.access_with_request
         self.wants_head = not (self.pre_request is None and self.post_request is None
                                and self.access_with_request is None)
@@ -68,7 +68,8 @@ cdef class RequestCycle:
         cdef ResponseWriter writer
         cdef dict environ = c.environ
         cdef bint timed
-        cdef long long begun = 0, taken
+        cdef long long begun = 0
+        cdef long long now = clock_ns(CLOCK_REALTIME_COARSE)
         cdef str target = c.target
         try:
             self.complete_environ(c, environ)
@@ -80,11 +81,15 @@ cdef class RequestCycle:
                 or Py_REFCNT(<PyObject *>self.writer) > 3):  # ours, and that of each of the two
             self.renew_writer()  # the application or a hook kept one: it must not reach the next response
         writer = self.writer
-        writer.set_time(clock_ns(CLOCK_REALTIME_COARSE) // SECOND)
+        writer.set_time(now // SECOND)
         writer.start(c.head_only, c.http_1_1, keep_alive)
         request = self.request_view(c, environ) if self.wants_head else None
 
-        timed = pipelined or self.out.size > 0 or self.access is not None or request is not None
+        timed = pipelined or self.out.size > 0 or request is not None
+        if self.lines is not None:
+            timed = timed or self.lines.timed
+            if self.lines.are_old(now):
+                self.lines.write_out()  # the call may be slow
         if timed:
             begun = clock_ns(CLOCK_MONOTONIC)
         if self.out.size and self.fast_calls < FAST_CALLS:
@@ -104,20 +109,30 @@ cdef class RequestCycle:
                     PyContext_Exit(context)
             else:
                 self.call(c, writer, environ, request)
-        finally:
+        except BaseException:
             self.current = None
-        if timed:
-            taken = clock_ns(CLOCK_MONOTONIC) - begun
-            self.fast_calls = self.fast_calls + 1 if taken <= FAST_CALL else 0
-            if self.access is not None:
-                self.access(writer, environ, taken / 1e9)
-            if self.access_with_request is not None:
-                self.access_with_request(request, writer, environ, taken / 1e9)
+            self.account(writer, environ, request, begun)  # it was answered all the same
+            raise
+        self.current = None
+        if timed or self.lines is not None:
+            self.account(writer, environ, request, begun)
         if self.post_request is not None:
             self.post_request(request, environ, writer)
         if writer.excess or writer.left_out is not None:
             self.complain(writer, target)
         return writer.keep_alive
+
+    cdef int account(self, ResponseWriter writer, dict environ, object request, long long begun) except -1:
+        """Tell the access log of an answer; its call began at `begun`, 0 where nobody wants to know."""
+        cdef long long taken = 0
+        if begun:
+            taken = clock_ns(CLOCK_MONOTONIC) - begun
+            self.fast_calls = self.fast_calls + 1 if taken <= FAST_CALL else 0
+        if self.lines is not None:
+            self.lines.add(writer, writer.status_code, writer.sent, environ, taken / 1e9)
+        if self.access_with_request is not None:
+            self.access_with_request(request, writer, environ, taken / 1e9)
+        return 0
 
     cdef int complete_environ(self, Connection c, dict environ) except -1:
         """The keys that need the connection or the body."""

@@ -78,7 +78,10 @@ class RequestCycle:
         if options.pre_request or options.post_request or options.access_with_request:
             request = self._request_view(connection, environ)
 
-        timed = pipelined or len(self.out) > 0 or options.access is not None or request is not None
+        lines = options.access_lines
+        timed = pipelined or len(self.out) > 0 or request is not None or (lines is not None and lines.timed)
+        if lines is not None:
+            lines.flush_old()  # the call may be slow
         begun = time.perf_counter() if timed else 0.0
         if len(self.out) and self._fast_calls < FAST_CALLS:
             try:
@@ -92,20 +95,30 @@ class RequestCycle:
                 contextvars.copy_context().run(self._call, connection, writer, environ, request)
             else:
                 self._call(connection, writer, environ, request)
+        except BaseException:
+            self._account(writer, environ, request, begun)  # it was answered all the same
+            raise
         finally:
             self._current = None
-        if timed:
-            seconds = time.perf_counter() - begun
-            self._fast_calls = self._fast_calls + 1 if seconds <= FAST_CALL else 0
-            if options.access is not None:
-                options.access(writer, environ, seconds)
-            if options.access_with_request is not None:
-                options.access_with_request(request, writer, environ, seconds)
+        self._account(writer, environ, request, begun)
         if options.post_request is not None:
             options.post_request(request, environ, writer)
         if writer.excess or writer.dropped:
             self._complain(writer, head)
         return writer.keep_alive
+
+    def _account(
+        self, writer: ResponseWriter, environ: dict[str, Any], request: Request | None, begun: float
+    ) -> None:
+        """Tell the access log of an answer; its call began at `begun`, 0 where nobody wants to know."""
+        seconds = 0.0
+        if begun:
+            seconds = time.perf_counter() - begun
+            self._fast_calls = self._fast_calls + 1 if seconds <= FAST_CALL else 0
+        if self.options.access_lines is not None:
+            self.options.access_lines.record(writer, environ, seconds)
+        if self.options.access_with_request is not None:
+            self.options.access_with_request(request, writer, environ, seconds)
 
     def _complete_environ(self, connection: Connection, environ: dict[str, Any]) -> None:
         """The keys that need the connection or the body."""

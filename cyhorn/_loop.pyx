@@ -18,6 +18,7 @@ from libc.errno cimport EAGAIN, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, errno
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
+from cyhorn._access cimport AccessLines
 from cyhorn._connection cimport (
     ADDRESS_SIZE,
     BODY,
@@ -39,6 +40,7 @@ from cyhorn._parser cimport CHUNK_DATA, CHUNK_END, ChunkedDecoder, LineCache, Re
 from cyhorn._pulse cimport Pulse
 from cyhorn._system cimport (
     CLOCK_MONOTONIC_COARSE,
+    CLOCK_REALTIME_COARSE,
     EPOLL_CLOEXEC,
     EPOLL_CTL_ADD,
     EPOLL_CTL_DEL,
@@ -154,7 +156,7 @@ cdef class Loop:
     cdef long long body_buffer_size
     cdef long long max_requests
     cdef long long tick
-    cdef object flush_access
+    cdef AccessLines lines           # the cycle's
     cdef object on_tick
 
     def __cinit__(self, *args, **kwargs):
@@ -178,7 +180,6 @@ cdef class Loop:
         self.body_buffer_size = options.body_buffer_size
         self.max_requests = options.max_requests
         self.tick = <long long>(options.tick * SECOND)
-        self.flush_access = options.flush_access
         self.on_tick = options.on_tick
         durations = (options.client_header_timeout, options.client_body_timeout, options.send_timeout,
                      options.keepalive, options.linger_timeout)
@@ -190,6 +191,7 @@ cdef class Loop:
             raise MemoryError
         self.cycle = RequestCycle(options, application, log)
         self.out = self.cycle.out
+        self.lines = self.cycle.lines
         self.pulse = Pulse(heartbeat, options.multiprocess)
         self.cache = LineCache()
         self.parser = self.new_parser()
@@ -262,8 +264,12 @@ cdef class Loop:
 
     def run(self):
         """Serve until stopped, and until the last connection has ended."""
-        while self.one_turn(-1):
-            pass
+        try:
+            while self.one_turn(-1):
+                pass
+        finally:
+            if self.lines is not None:
+                self.lines.write_out()
         self.close()
 
     def stop(self):
@@ -314,6 +320,8 @@ cdef class Loop:
             # A busy loop rarely waits: ask without letting go of the GIL first.
             count = epoll_wait(self.epoll, events, EVENT_COUNT, 0)
         if count == 0:
+            if self.lines is not None and self.lines.used:
+                self.lines.write_out()  # an idle worker has written all
             with nogil:
                 count = epoll_wait(self.epoll, events, EVENT_COUNT, timeout)
         if count < 0:
@@ -330,8 +338,9 @@ cdef class Loop:
         for i in range(count):
             self.dispatch(events[i].data.u64, events[i].events)
         self.expire(now)
-        if self.flush_access is not None:
-            self.flush_access()
+        if self.lines is not None and self.lines.used and (
+                count < 2 or self.lines.are_old(clock_ns(CLOCK_REALTIME_COARSE))):
+            self.lines.write_out()  # where more than one was ready more may be by now: see above
         self.pulse.publish(self.requests, self.connections)
         if self.now >= self.next_tick:
             self.next_tick = self.now + self.tick

@@ -165,8 +165,12 @@ class Loop:
 
     def run(self) -> None:
         """Serve until stopped, and until the last connection has ended."""
-        while self.turn():
-            pass
+        try:
+            while self.turn():
+                pass
+        finally:
+            if self.options.access_lines is not None:
+                self.options.access_lines.flush()
         self.close()
 
     def stop(self) -> None:
@@ -215,8 +219,8 @@ class Loop:
             else:
                 target()
         self._expire(now)
-        if self.options.flush_access is not None:
-            self.options.flush_access()
+        if self.options.access_lines is not None:
+            self.options.access_lines.flush()
         self._pulse.publish(self.requests, len(self._connections))
         if self._now >= self._next_tick:
             self._next_tick = self._now + self.options.tick

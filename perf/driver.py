@@ -15,6 +15,7 @@ import importlib
 import logging
 import socket
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any
@@ -29,7 +30,7 @@ ROOM = 1 << 18
 
 
 def side(module: str, impl: str) -> Any:
-    """The twin of `module` ("parser", "environ", "writer", "loop"); ImportError when it is not built."""
+    """The twin of `module` ("parser", "environ", "writer", "access", "loop"); ImportError when it is not built."""
     return importlib.import_module(f"cyhorn._{module}" if impl == "compiled" else f"cyhorn._{module}_py")
 
 
@@ -40,10 +41,27 @@ def heartbeat() -> Any:
     return HeartbeatTable(1).claim()
 
 
+def access_lines(impl: str, path: str) -> Any:
+    """The access log of a worker with ``--access-logfile path``."""
+    from cyhorn.config.config import Config
+    from cyhorn.log.access import fast_access_log
+    from cyhorn.log.logger import Logger
+
+    cfg = Config()
+    cfg.set("accesslog", path)
+    plain = fast_access_log(Logger(cfg), cfg)
+    assert plain is not None
+    return side("access", impl).AccessLines(plain.line, plain.steps, plain.clock, plain)
+
+
 class Cycle:
     """A loop that serves `application` to one connection of which this process is the client."""
 
-    def __init__(self, impl: str, application: Callable[..., Any], **options: Any) -> None:
+    def __init__(self, impl: str, application: Callable[..., Any], log: bool = False, **options: Any) -> None:
+        """`options` are LoopOptions; `log` adds an access log of the default format, in a file of its own."""
+        self.access_file = tempfile.NamedTemporaryFile(prefix="perf-access-") if log else None
+        if self.access_file is not None:
+            options["access_lines"] = access_lines(impl, self.access_file.name)
         self.listener = socket.socket()
         self.listener.bind(("127.0.0.1", 0))
         self.listener.listen()
@@ -73,6 +91,8 @@ class Cycle:
         self.client.close()
         self.loop.close()
         self.listener.close()
+        if self.access_file is not None:
+            self.access_file.close()
 
     def __enter__(self) -> Cycle:
         return self
@@ -130,7 +150,12 @@ CYCLES: dict[str, tuple[Callable[..., Any], Callable[[], Iterator[bytes]], int]]
     "stream": (apps.stream, lambda: _same(heads.get("/stream")), 1),
     "page": (page, lambda: _same(heads.BROWSER), 1),
     "write": (writes, lambda: _same(heads.SMALL), 1),
+    "log": (apps.hello, lambda: _same(heads.SMALL), 1),
+    "log-browser": (apps.hello, lambda: _same(heads.BROWSER), 1),
+    "log-pipelined": (apps.hello, lambda: _same(heads.PIPELINED), heads.PIPELINE_DEPTH),
 }
+#: Those with an access log.
+LOGGED = frozenset(name for name in CYCLES if name.startswith("log"))
 
 
 def _same(request: bytes) -> Iterator[bytes]:
@@ -147,7 +172,7 @@ CASES = (*PARSES, *CYCLES)
 def run_cycle(name: str, times: int) -> None:
     """Serve `times` writes of the case on the compiled side, and demand that each is answered."""
     application, requests, answers = CYCLES[name]
-    with Cycle("compiled", application) as cycle:
+    with Cycle("compiled", application, log=name in LOGGED) as cycle:
         gc.collect()
         gc.freeze()
         for _, request in zip(range(times), requests(), strict=False):

@@ -40,6 +40,7 @@ class Implementation:
     parser = property(lambda self: self._module("parser"))
     environ = property(lambda self: self._module("environ"))
     writer = property(lambda self: self._module("writer"))
+    access = property(lambda self: self._module("access"))
     loop = property(lambda self: self._module("loop"))
 
 
@@ -118,5 +119,5 @@ def pytest_xdist_node_collection_finished(node: Any, ids: list[str]) -> None:
 
 @pytest.fixture(scope="session")
 def impl(request: pytest.FixtureRequest) -> Implementation:
-    """The side under test: ``.name``, and its modules ``.parser .environ .writer .loop``."""
+    """The side under test: ``.name``, and its modules ``.parser .environ .writer .access .loop``."""
     return Implementation(request.param)

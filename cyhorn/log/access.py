@@ -1,17 +1,17 @@
 """The access log's path past `logging`, and when it may be taken.
 
-`AccessLog` collects the lines of one turn of the loop and writes them with one call. It stands in
-for `Logger.access` as long as the user configured nothing that could tell the difference: handlers,
-filters, formatters, a logger class.
+The loop makes the lines itself (`cyhorn.access`) and writes those of one turn with one call, to the
+`AccessLog` of this module. That stands in for `Logger.access` as long as the user configured nothing
+that could tell the difference: handlers, filters, formatters, a logger class.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
 from typing import Any
 
 from cyhorn.log.access_format import Line, clf_now, compile_format
+from cyhorn.log.access_steps import format_steps
 from cyhorn.log.handlers import ConsoleHandler, LogFileHandler, OneWriteHandler
 from cyhorn.log.logger import Logger, formats_itself
 
@@ -19,50 +19,49 @@ __all__ = ["AccessLog", "Line", "access_wanted", "compile_format", "fast_access_
 
 
 class AccessLog:
-    """The lines of one turn of the loop, written with one call.
+    """Where the lines go that the loop makes, as `cyhorn.access.AccessLines` wants it.
 
-    `record` and `flush` never raise. Lines are kept until `flush`, which the worker calls once
-    a turn, before it stops and before it re-opens its logs.
+    `line` and `steps` are the compiled format. `write` and `target` never raise.
     """
 
-    __slots__ = ("_clock", "_handler", "_line", "_log", "_pending")
+    __slots__ = ("_handler", "_log", "clock", "line", "steps")
 
     def __init__(self, logger: Logger, cfg: Any) -> None:
         """Take the one handler of `logger.access_log` and `cfg.access_log_format`. See `fast_access_log`."""
-        self._line = compile_format(cfg.access_log_format)
+        self.line = compile_format(cfg.access_log_format)
+        self.steps = format_steps(cfg.access_log_format)
+        self.clock = clf_now
         self._log = logger.access_log
         handler = self._log.handlers[0]
         assert isinstance(handler, OneWriteHandler)
         self._handler = handler
-        self._clock = clf_now
-        self._pending: list[str] = []
 
-    def record(self, response: Any, environ: Mapping[str, Any], seconds: float) -> None:
-        """Add the line of one request; `seconds` is how long it took."""
-        self._pending.append(self._line(response, environ, seconds, self._clock))
+    def target(self) -> tuple[int, int] | None:
+        """A descriptor that takes whole lines as they are, and how many bytes one write keeps together.
 
-    def flush(self) -> None:
-        """Write what is pending."""
-        pending = self._pending
-        if not pending:
+        None where lines have to go by `write`, now or always.
+        """
+        return self._handler.direct() if self._untouched() else None
+
+    def write(self, lines: bytes, begun: bool) -> None:
+        """Write whole lines in UTF-8; `begun` says that the first one's beginning was written before."""
+        if begun or self._untouched():
+            self._handler.write_lines(lines, begun)
             return
-        # Only what was counted is removed: another thread may append meanwhile.
-        count = len(pending)
-        lines = pending[:count]
-        del pending[:count]
+        for line in lines.decode().split("\n")[:-1]:
+            self._log.info("%s", line)
+
+    def _untouched(self) -> bool:
+        """Whether the application has left the logger as it was, so that nobody can tell."""
         log, handler = self._log, self._handler
         handlers = log.handlers
-        if (
+        return (
             len(handlers) == 1
             and handlers[0] is handler
             and not log.filters
             and not handler.filters
             and log.isEnabledFor(logging.INFO)
-        ):
-            handler.write_lines(lines)
-        else:  # the application has changed the logger since
-            for line in lines:
-                log.info("%s", line)
+        )
 
 
 def fast_access_log(logger: Logger, cfg: Any) -> AccessLog | None:

@@ -24,7 +24,7 @@ import re
 import time
 from binascii import a2b_base64
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 #: (response, environ, seconds, clock) → line without its end. `clock` gives the CLF time.
 Line = Callable[[Any, Mapping[str, Any], float, Callable[[], str]], str]
@@ -238,16 +238,26 @@ CONVERSION = re.compile(r"([#0\- +]*\d*(?:\.\d*)?)[hlL]?([a-zA-Z])")
 TEXT_CONVERSIONS = frozenset("sra")
 NUMBER_CONVERSIONS = frozenset("diouxXeEfFgG")
 
-#: Literal text, or (expression, conversion such as "%s" or "%-6d").
-Piece = str | tuple[str, str]
+
+class Atom(NamedTuple):
+    """One atom of a format as it is written there."""
+
+    name: str
+    flags: str  # with width and precision
+    conversion: str
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is shown as it is: %(name)s."""
+        return not self.flags and self.conversion == "s"
 
 
-def parse_format(text: str) -> list[Piece]:
+def split_format(text: str) -> list[str | Atom]:
     """Split an access-log format into literal text and atoms.
 
     Raises ValueError, naming the place, for what %-formatting by name cannot print.
     """
-    pieces: list[Piece] = []
+    pieces: list[str | Atom] = []
     at = 0
     while True:
         percent = text.find("%", at)
@@ -273,7 +283,22 @@ def parse_format(text: str) -> list[Piece]:
         if conversion not in TEXT_CONVERSIONS and not (conversion in NUMBER_CONVERSIONS and atom in NUMBERS):
             raise ValueError(f"{text[percent : match.end()]!r} at {percent}: use %({atom}){flags}s")
         at = match.end()
-        if atom == "r" and not flags and conversion == "s":
+        pieces.append(Atom(atom, flags, conversion))
+
+
+#: Literal text, or (expression, conversion such as "%s" or "%-6d").
+Piece = str | tuple[str, str]
+
+
+def parse_format(text: str) -> list[Piece]:
+    """The access-log format `text` as literal text and expressions. Raises ValueError as `split_format`."""
+    pieces: list[Piece] = []
+    for piece in split_format(text):
+        if isinstance(piece, str):
+            pieces.append(piece)
+            continue
+        atom, flags, conversion = piece
+        if atom == "r" and piece.is_plain:
             for key in REQUEST_LINE:
                 pieces += [(f"environ[{key!r}]", "%s"), " "]
             pieces.pop()
@@ -285,6 +310,7 @@ def parse_format(text: str) -> list[Piece]:
             if atom in ("s", "b") and conversion != "s":
                 source = f"str({source})"  # text, which only a representation tells from a number
             pieces.append((source, f"%{flags}{conversion}"))
+    return pieces
 
 
 PARAMETERS = "response, environ, seconds, clock"
@@ -333,7 +359,7 @@ def compile_format(text: str) -> Line:
         **NAMESPACE,
         "careful": careful_format(pieces),
         "special": SPECIAL_BYTES,
-        "expected": len(literals) - len(literals.encode().translate(None, SPECIAL_BYTES).decode()),
+        "expected": sum(map(literals.count, map(chr, SPECIAL_BYTES))),
     }
     exec(compile(ast.fix_missing_locations(module), "<access_log_format>", "exec"), namespace)
     line: Line = namespace["quick"]

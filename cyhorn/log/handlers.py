@@ -23,7 +23,7 @@ import os
 import select
 import stat
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -105,37 +105,54 @@ class OneWriteHandler(StreamHandler):
         with suppress(Exception):
             super().handleError(record)
 
-    def write(self, text: str, lines: bool = False) -> None:
-        """Write one record at once or, with `lines`, as many whole ones as `text` has lines.
+    def write(self, record: str | bytes, begun: bool = False) -> None:
+        """Write one record, a str, at once, or whole lines, in UTF-8, in as few writes as keep each whole.
 
+        `begun` says that the first line's beginning is on the descriptor already.
         Never raises; the caller holds the handler's lock.
         """
         try:
-            self.put(text, lines)
+            self.put(record, begun)
         except Exception as cause:
             if not self.lost and self.stream is not sys.stderr:
                 say(f"cyhorn: cannot write the log {self.target}: {cause}; going on without it")
-            self.lost += max(1, text.count("\n"))
+            self.lost += max(1, record.count("\n") if isinstance(record, str) else record.count(b"\n"))
             return
         if self.lost:
             say(f"cyhorn: the log {self.target} is written again; {self.lost} lines were lost")
             self.lost = 0
 
-    def write_lines(self, lines: Iterable[str]) -> None:
-        """Write `lines`, which lack their ends, in as few writes as keep each whole. Never raises."""
+    def write_lines(self, lines: bytes, begun: bool = False) -> None:
+        """Write whole lines, each with its end, in UTF-8; see `write`."""
         self.acquire()
         try:
-            self.write("\n".join(lines) + "\n", True)
+            self.write(lines, begun)
         finally:
             self.release()
 
-    def put(self, text: str, lines: bool) -> None:
+    def direct(self) -> tuple[int, int] | None:
+        """A descriptor that takes lines in UTF-8 as they are, and how many bytes one write keeps together.
+
+        None in an outage, and where the stream has to be asked.
+        """
+        stream: Any = self.stream
+        if self.lost or self.cut or type(stream) is not io.TextIOWrapper or stream.closed:
+            return None
+        if stream.encoding != "utf-8":
+            return None
+        try:
+            stream.flush()  # what the application printed before
+            return stream.fileno(), PIPE_BUF
+        except Exception:
+            return None
+
+    def put(self, record: str | bytes, begun: bool) -> None:
         """Do what `write` promises; raises whatever keeps it from being done."""
         stream: Any = self.stream
         if type(stream) is not io.TextIOWrapper or stream.closed:
             stream = self.stream = self.renew(stream)
             if type(stream) is not io.TextIOWrapper:
-                stream.write(text)
+                stream.write(record if isinstance(record, str) else record.decode())
                 stream.flush()
                 return
         # Standard output may hold what the application printed before. What cannot be flushed
@@ -147,15 +164,20 @@ class OneWriteHandler(StreamHandler):
         try:
             fd = stream.fileno()
         except io.UnsupportedOperation:
-            stream.write(text)
+            stream.write(record if isinstance(record, str) else record.decode())
             stream.flush()
             return
-        data = text.encode(stream.encoding, "backslashreplace")
-        if lines and len(data) > PIPE_BUF and not self.is_regular():
-            for block in blocks(data):
-                self.write_whole(fd, block)
+        if isinstance(record, str):
+            self.write_whole(fd, record.encode(stream.encoding, "backslashreplace"))
+            return
+        if stream.encoding != "utf-8":
+            record = record.decode().encode(stream.encoding, "backslashreplace")
+        if len(record) > PIPE_BUF and not self.is_regular():
+            for block in blocks(record):
+                self.write_whole(fd, block, begun)
+                begun = False
         else:
-            self.write_whole(fd, data)
+            self.write_whole(fd, record, begun)
 
     def renew(self, stream: Any) -> Any:
         """The stream to use in place of `stream`, which is closed or of an unknown kind."""
@@ -168,9 +190,11 @@ class OneWriteHandler(StreamHandler):
         except Exception:
             return False
 
-    def write_whole(self, fd: int, data: bytes) -> None:
+    def write_whole(self, fd: int, data: bytes, begun: bool = False) -> None:
         """One write(2), and more only where the kernel takes less than all."""
-        if self.cut:
+        if begun:
+            self.cut = True  # until its end is there
+        elif self.cut:
             data = b"\n" + data
         while True:
             try:
@@ -222,6 +246,12 @@ class LogFileHandler(OneWriteHandler, logging.FileHandler):
         if self.regular is None:
             self.regular = super().is_regular()
         return self.regular
+
+    def direct(self) -> tuple[int, int] | None:
+        stream: Any = self.stream  # nobody else writes to it
+        if self.lost or self.cut or type(stream) is not io.TextIOWrapper or stream.closed:
+            return None
+        return stream.fileno(), sys.maxsize if self.is_regular() else PIPE_BUF
 
     def renew(self, stream: Any) -> Any:
         # logging.shutdown and dictConfig close handlers that are still in use afterwards;

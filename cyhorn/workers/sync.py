@@ -12,6 +12,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from cyhorn.access import AccessLines
 from cyhorn.log.access import access_wanted, fast_access_log
 from cyhorn.log.errors_stream import WSGIErrors
 from cyhorn.loop import Loop
@@ -26,9 +27,8 @@ if TYPE_CHECKING:
 #: How a setting of the configuration becomes a field of LoopOptions where it is not simply copied.
 _COMPUTED = frozenset(
     (
-        "access",
+        "access_lines",
         "access_with_request",
-        "flush_access",
         "forwarded_allow_ips",
         "linger_timeout",
         "max_requests",
@@ -49,7 +49,7 @@ class SyncWorker(Worker):
 
     loop: Loop | None = None
     ssl_context: ssl.SSLContext | None = None
-    _flush_access: Callable[[], None] | None = None
+    _lines: AccessLines | None = None
 
     @property
     def nr(self) -> int:
@@ -107,10 +107,10 @@ class SyncWorker(Worker):
 
     def _access_options(self) -> dict[str, Any]:
         """The access log: lines made by ourselves, or the logger's `access`, or nothing."""
-        fast = fast_access_log(self.log, self.cfg)
-        if fast is not None:
-            self._flush_access = fast.flush
-            return {"access": fast.record, "flush_access": fast.flush}
+        plain = fast_access_log(self.log, self.cfg)
+        if plain is not None:
+            self._lines = AccessLines(plain.line, plain.steps, plain.clock, plain)
+            return {"access_lines": self._lines}
         if not access_wanted(self.log):
             return {}
         from datetime import timedelta  # what loggers take, and nothing else here
@@ -149,8 +149,8 @@ class SyncWorker(Worker):
 
     def handle_usr1(self, sig: int, frame: FrameType | None) -> None:
         """USR1: what was logged before goes to the files of before."""
-        if self._flush_access is not None:
-            self._flush_access()
+        if self._lines is not None:
+            self._lines.flush()
         super().handle_usr1(sig, frame)
 
     def _on_wakeup(self) -> None:

@@ -71,10 +71,9 @@ class LoopOptions(NamedTuple):
     pre_request: Callable[[Any], None] | None = None
     # (request, environ, response)
     post_request: Callable[[Any, dict[str, Any], Any], None] | None = None
-    # (response, environ, seconds); where the logger wants the request too, that comes first
-    access: Callable[[Any, dict[str, Any], float], None] | None = None
+    # The access log: AccessLines of the loop's own side, or, where a logger makes the lines, a callable:
+    # (request, response, environ, seconds)
+    access_lines: Any = None
     access_with_request: Callable[[Any, Any, dict[str, Any], float], None] | None = None
-    # once per turn of the loop
-    flush_access: Callable[[], None] | None = None
     # at least every `tick` seconds
     on_tick: Callable[[], None] | None = None

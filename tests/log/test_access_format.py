@@ -134,6 +134,7 @@ def test_fields_and_variables_are_named_in_any_case(line: Callable[..., str]) ->
         ("", ""),
         ("%(h)s\t%(s)s", "192.0.2.7\t200"),
         ("größe=%(B)s", "größe=1234"),
+        ("gr\udcf6\udcdfe=%(B)s", "gr\udcf6\udcdfe=1234"),  # of a command line that is not UTF-8
         ('{"path": "%(U)s"}\\n', '{"path": "/shop"}\\n'),
     ],
 )

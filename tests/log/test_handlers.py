@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from cyhorn.log.access import AccessLog, fast_access_log
+from cyhorn.log.access import fast_access_log
 from cyhorn.log.handlers import PIPE_BUF, ConsoleHandler, LogFileHandler, OneWriteHandler, blocks
 from cyhorn.log.logger import Logger
 
@@ -95,7 +95,7 @@ def test_what_the_encoding_lacks_is_escaped(pipe: Any, tmp_path: Path) -> None:
 def test_many_lines_go_to_a_pipe_in_blocks_that_stay_whole(pipe: Any, written: list[bytes]) -> None:
     _, stream = pipe
     lines = [f"{number:04} {'x' * (number % 300)}" for number in range(200)]
-    ConsoleHandler(stream).write_lines(lines)
+    ConsoleHandler(stream).write_lines("".join(f"{line}\n" for line in lines).encode())
     assert b"".join(written).decode().splitlines() == lines
     assert all(len(block) <= PIPE_BUF and block.endswith(b"\n") for block in written)
     assert len(written) < 20
@@ -109,7 +109,7 @@ def test_a_line_longer_than_a_block_is_a_block() -> None:
 
 def test_many_lines_go_to_a_file_in_one_write(tmp_path: Path, written: list[bytes]) -> None:
     handler = LogFileHandler(str(tmp_path / "log"))
-    handler.write_lines(["x" * 100] * 1000)
+    handler.write_lines((b"x" * 100 + b"\n") * 1000)
     assert len(written) == 1
     handler.close()
 
@@ -133,7 +133,7 @@ def test_a_full_disk_is_said_once(capfd: pytest.CaptureFixture[str]) -> None:
         r"cyhorn: cannot write the log /dev/full: .*No space left on device; going on without it",
         fail(handler, capfd),
     )
-    handler.write_lines(["three", "four"])
+    handler.write_lines(b"three\nfour\n")
     assert handler.lost == 4
     assert capfd.readouterr().err == ""
     handler.close()
@@ -290,16 +290,17 @@ def test_a_closed_handler_that_is_still_used_opens_its_file_again(tmp_path: Path
     emit(handler, "three")
     handler.stream.close()
     handler.reopen()
-    handler.write_lines(["four"])
+    handler.write_lines(b"four\n")
     assert (tmp_path / "log").read_text() == "one\ntwo\nthree\nfour\n"
     handler.close()
 
 
-def write_until_told(cfg: Any, number: int, make: Callable[..., Any], tell: int) -> None:
+def write_until_told(cfg: Any, lines: type[Any], number: int, make: Callable[..., Any], tell: int) -> None:
     """A worker: error records one by one, access lines in turns, both re-opened at USR1; ends at TERM."""
     logger = Logger(cfg)
-    access = fast_access_log(logger, cfg)
-    assert isinstance(access, AccessLog)
+    plain = fast_access_log(logger, cfg)
+    assert plain is not None
+    access = lines(plain.line, plain.steps, plain.clock, plain)
     told = []
     signal.signal(signal.SIGUSR1, lambda *_: logger.reopen_files())
     signal.signal(signal.SIGTERM, lambda *_: told.append(True))
@@ -316,7 +317,7 @@ def write_until_told(cfg: Any, number: int, make: Callable[..., Any], tell: int)
 
 
 def test_rotation_under_several_writers_loses_doubles_and_tears_nothing(
-    make_cfg: Callable[..., Any], tmp_path: Path, make_response: Callable[..., Any]
+    impl: Any, make_cfg: Callable[..., Any], tmp_path: Path, make_response: Callable[..., Any]
 ) -> None:
     names = ("error.log", "access.log")
     cfg = make_cfg(
@@ -331,7 +332,7 @@ def test_rotation_under_several_writers_loses_doubles_and_tears_nothing(
         if not child:
             status = 1
             try:
-                write_until_told(cfg, number, make_response, tell)
+                write_until_told(cfg, impl.access.AccessLines, number, make_response, tell)
                 status = 0
             finally:
                 os._exit(status)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from cyhorn.access import AccessLines
 from cyhorn.config.config import Config
 from cyhorn.log.access import fast_access_log
 from cyhorn.log.errors_stream import WSGIErrors
@@ -38,10 +39,11 @@ def test_files_of_both_logs(tmp_path: Path, make_response: Any, make_environ: An
     cfg = configure(errorlog=str(tmp_path / "error.log"), accesslog=str(tmp_path / "access.log"))
     logger = cfg.logger_class(cfg)
     logger.access(make_response(), None, make_environ(), timedelta(0))
-    fast = fast_access_log(logger, cfg)
-    assert fast is not None
-    fast.record(make_response(), make_environ(), 0.0)
-    fast.flush()
+    plain = fast_access_log(logger, cfg)
+    assert plain is not None
+    lines = AccessLines(plain.line, plain.steps, plain.clock, plain)
+    lines.record(make_response(), make_environ(), 0.0)
+    lines.flush()
     slow_line, fast_line = (tmp_path / "access.log").read_text().splitlines()
     assert (
         slow_line.split("] ")[1] == fast_line.split("] ")[1] == '"GET /shop?item=7 HTTP/1.1" 200 1234 "-" "-"'

@@ -439,6 +439,30 @@ class Client:
         return not self.data
 
 
+class Written:
+    """Takes the access log's lines; `times` holds what each write brought."""
+
+    def __init__(self) -> None:
+        self.times: list[bytes] = []
+
+    def target(self) -> None:
+        """There is no descriptor."""
+
+    def write(self, lines: bytes, begun: bool) -> None:
+        assert lines.endswith(b"\n") and not begun
+        self.times.append(lines)
+
+
+def access_lines(impl: Any, tell: Callable[[Any, dict[str, Any], float], Any], log: Any = None) -> Any:
+    """Access lines of side `impl` that are what `tell` says of response, environ and seconds."""
+    return impl.access.AccessLines(
+        lambda response, environ, seconds, clock: str(tell(response, environ, seconds)),
+        None,
+        str,
+        log or Written(),
+    )
+
+
 def get(target: str = "/", *fields: str, version: str = "1.1", method: str = "GET") -> bytes:
     """A request without a body."""
     lines = [f"{method} {target} HTTP/{version}", "Host: a", *fields]

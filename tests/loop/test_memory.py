@@ -14,13 +14,20 @@ from typing import Any
 
 import pytest
 
-from tests.loop.driver import CLOSE, Served, chunked, get, post
+from tests.loop.driver import CLOSE, Served, Written, access_lines, chunked, get, post
 
 ROUNDS = 100
 #: Blocks that may come and go by chance: caches, the allocator's own.
 SLACK = 150
 
 kept: list[Any] = []
+
+
+class Discarded(Written):
+    """A log that keeps nothing."""
+
+    def write(self, lines: bytes, begun: bool) -> None:
+        """Let them go."""
 
 
 def application(environ: Any, start_response: Any) -> Any:
@@ -125,7 +132,7 @@ def test_memory_and_descriptors_stay_flat(impl, name, hooked, tmp_path):
         hooks = {
             "pre_request": lambda request: None,
             "post_request": lambda request, environ, response: None,
-            "access": lambda response, environ, seconds: None,
+            "access_lines": access_lines(impl, lambda response, environ, seconds: "line", Discarded()),
         }
     make, leave = CONVERSATIONS[name], name.startswith("gone")
     with Served(impl, application, body_buffer_size=60000, tmp_upload_dir=str(tmp_path), **hooks) as served:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import socket
 import ssl
+import time
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,20 @@ from typing import Any
 import pytest
 
 from cyhorn.net.tls import TLSChannel
-from tests.loop.driver import CLOSE, Client, Served, chunked, echo, get, hello, path, post, read_all
+from tests.loop.driver import (
+    CLOSE,
+    Client,
+    Served,
+    Written,
+    access_lines,
+    chunked,
+    echo,
+    get,
+    hello,
+    path,
+    post,
+    read_all,
+)
 
 TLS = Path(__file__).parents[1] / "data" / "tls"
 
@@ -382,25 +396,77 @@ def test_hooks_count_the_requests_of_a_connection_and_are_told_of_the_proxy(impl
     assert seen == [(1, ("192.0.2.7", 4711), told), (2, ("192.0.2.7", 4711), told)]
 
 
-def test_the_access_callback_has_the_response_and_the_time(impl):
-    lines: list[Any] = []
-    turns: list[int] = []
+def test_an_access_line_has_the_response_and_the_time_and_those_of_a_turn_are_written_together(impl):
+    log = Written()
 
     def access(response, environ, seconds):
         assert 0 <= seconds < 5
-        lines.append((response.status_code, response.sent, environ["PATH_INFO"]))
+        return f"{response.status_code} {response.sent} {environ['PATH_INFO']}"
 
     def application(environ, start_response):
         if environ["PATH_INFO"] == "/raise":
             raise ValueError
         return path(environ, start_response)
 
-    options = {"access": access, "flush_access": lambda: turns.append(len(lines))}
-    with Served(impl, application, **options) as served:
-        client = served.client(get("/1") + get("/22", method="HEAD") + get("/raise"))
-        client.until_end()
+    with Served(impl, application, access_lines=access_lines(impl, access, log)) as served:
+        client = served.client()
+        client.send(get("/1") + get("/22", method="HEAD") + get("/raise"))
         served.turn()
-        assert lines == [(200, 2, "/1"), (200, 0, "/22"), (500, 0, "/raise")] and 3 in turns
+        assert b"".join(log.times) == b"200 2 /1\n200 0 /22\n500 0 /raise\n"
+        client.until_end()
+
+
+def shown(response: Any, environ: Any, seconds: float) -> str:
+    return f"{response.status_code} {environ['PATH_INFO']}"
+
+
+def test_no_access_line_waits_for_more_than_one_slow_call(impl):
+    log = Written()
+    seen: list[bytes] = []
+
+    def application(environ, start_response):
+        seen.append(b"".join(log.times))
+        time.sleep(0.02)
+        return path(environ, start_response)
+
+    with Served(impl, application, access_lines=access_lines(impl, shown, log)) as served:
+        client = served.client()
+        client.send(get("/1") + get("/2") + get("/3") + get("/4"))
+        served.turn()
+        assert seen[2].startswith(b"200 /1\n") and seen[3].startswith(b"200 /1\n200 /2\n")
+
+
+def test_a_loop_with_nothing_to_do_has_written_all_access_lines(impl):
+    log = Written()
+    with Served(impl, path, access_lines=access_lines(impl, shown, log)) as served:
+        clients = [served.client() for _ in range(3)]
+        for number, client in enumerate(clients):
+            client.sock.sendall(get(f"/{number}"))
+        served.turn()
+        served.turn()  # there is nothing
+        assert sorted(b"".join(log.times).split(b"\n")) == [b"", b"200 /0", b"200 /1", b"200 /2"]
+
+
+@pytest.mark.parametrize("pipelined", [True, False])
+def test_a_worker_that_leaves_from_within_the_application_writes_the_lines_of_all_it_answered(impl, pipelined):
+    log = Written()
+
+    def application(environ, start_response):
+        if environ["PATH_INFO"] == "/leave":
+            raise SystemExit(1)
+        return path(environ, start_response)
+
+    with Served(impl, application, access_lines=access_lines(impl, shown, log)) as served:
+        if pipelined:
+            served.client().send(get("/1") + get("/leave"))
+        else:
+            first, second = served.client(), served.client()
+            first.sock.sendall(get("/1"))
+            second.sock.sendall(get("/leave"))
+        with pytest.raises(SystemExit):
+            served.loop.run()
+        # Which of two connections comes first is the kernel's choice.
+        assert b"".join(log.times) in (b"200 /1\n500 /leave\n", b"500 /leave\n")[: 1 if pipelined else 2]
 
 
 def test_the_access_callback_of_a_logger_has_the_request_too(impl):
@@ -429,7 +495,8 @@ def test_a_client_that_is_gone_is_logged_as_499(impl):
         environ["cyhorn.socket"].shutdown(socket.SHUT_RDWR)
         return application_started(environ, start_response)
 
-    with Served(impl, started, access=lambda response, environ, seconds: lines.append(response.status_code)) as served:
+    lines_told = access_lines(impl, lambda response, environ, seconds: lines.append(response.status_code))
+    with Served(impl, started, access_lines=lines_told) as served:
         client = served.client()
         client.send(get())
         served.turn()

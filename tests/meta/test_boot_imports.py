@@ -80,6 +80,7 @@ PYTHON_SIDE = (
     "cyhorn._pulse_py",
     "cyhorn._connection_py",
     "cyhorn._cycle_py",
+    "cyhorn._access_py",
     "cyhorn._loop_py",
 )
 

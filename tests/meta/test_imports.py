@@ -29,6 +29,7 @@ LAYERS = {
     "pulse": 1,
     "parser": 1,
     "writer": 1,
+    "access": 1,
     "environ": 2,
     "wsgi": 2,
     "connection": 3,
@@ -51,9 +52,9 @@ LEAVES = {
 }
 #: Rooms of the request's way know no configuration, logger or process management.
 REQUEST_WAY_BANS = {"config", "log", "process"}
-FACES = ("parser", "environ", "writer", "loop")
 #: Twins without a face: only other twins use them.
 INNER_TWINS = ("pulse", "connection", "cycle")
+FACES = ("parser", "environ", "writer", "access", "loop")
 #: Who may ask which side runs, and why: the boot line and ``--version`` say it.
 TELLS_THE_SIDE = {*FACES, "cli", "arbiter", "config", "app"}
 

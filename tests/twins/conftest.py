@@ -1,4 +1,4 @@
-"""Where one side alone is tested there is nothing to compare."""
+"""Where the Python side alone is tested there is nothing to compare, and no compiled side to look into."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import pytest
 COMPARISONS = (
     "test_contract.py",
     "test_contract_core.py",
+    "test_access_descriptor.py",
+    "test_differential_access.py",
     "test_differential_core.py",
     "test_differential_parser.py",
     "test_fuzz_corpus.py",

@@ -1,4 +1,4 @@
-"""Writer, environ and loop have the same names, signatures and words on both sides."""
+"""Writer, environ, access lines and loop have the same names, signatures and words on both sides."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 
-from cyhorn import _environ, _environ_py, _loop, _loop_py, _writer, _writer_py
+from cyhorn import _access, _access_py, _environ, _environ_py, _loop, _loop_py, _writer, _writer_py
 from cyhorn.errors import ApplicationError
 
 PAIRS = {
     "OutputBuffer": (_writer.OutputBuffer, _writer_py.OutputBuffer),
     "ResponseWriter": (_writer.ResponseWriter, _writer_py.ResponseWriter),
     "EnvironBuilder": (_environ.EnvironBuilder, _environ_py.EnvironBuilder),
+    "AccessLines": (_access.AccessLines, _access_py.AccessLines),
     "Loop": (_loop.Loop, _loop_py.Loop),
 }
 #: Builtins without a signature on the compiled side, where calling them is on every request's way.

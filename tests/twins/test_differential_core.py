@@ -12,13 +12,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cyhorn import _environ, _environ_py, _loop, _loop_py, _parser, _parser_py, _writer, _writer_py
+from cyhorn import (
+    _access,
+    _access_py,
+    _environ,
+    _environ_py,
+    _loop,
+    _loop_py,
+    _parser,
+    _parser_py,
+    _writer,
+    _writer_py,
+)
 from cyhorn.errors import HttpError
-from tests.loop.driver import Served, chunked, get, post
+from tests.loop.driver import Served, access_lines, chunked, get, post
 
-COMPILED = SimpleNamespace(name="compiled", parser=_parser, environ=_environ, writer=_writer, loop=_loop)
+COMPILED = SimpleNamespace(name="compiled", parser=_parser, environ=_environ, writer=_writer, access=_access, loop=_loop)
 PURE = SimpleNamespace(
-    name="python", parser=_parser_py, environ=_environ_py, writer=_writer_py, loop=_loop_py
+    name="python", parser=_parser_py, environ=_environ_py, writer=_writer_py, access=_access_py, loop=_loop_py
 )
 SIDES = (COMPILED, PURE)
 
@@ -311,7 +322,7 @@ def serve(side: Any, behaviour: Any, data: bytes, cuts: Any, how: Any) -> Any:
     def access(response: Any, environ: Any, seconds: float) -> None:
         accesses.append((response.status, response.sent, response.response_length, response.headers))
 
-    with Served(side, behaving(behaviour, closes), access=access, **how) as served:
+    with Served(side, behaving(behaviour, closes), access_lines=access_lines(side, access), **how) as served:
         ours, theirs = socket.socketpair()
         served.loop.adopt(theirs)
         ours.settimeout(5)

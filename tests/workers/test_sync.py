@@ -139,7 +139,7 @@ def test_networks_workers_and_mount_point_are_computed(made, monkeypatch):
     options = worker.worker.loop_options()
     assert set(options.forwarded_allow_ips) == {ip_network("10.0.0.0/8"), ip_network("::1/128")}
     assert options.proxy_allow_ips is None and options.multiprocess is True and options.script_name == "/m"
-    assert options.pre_request is options.post_request is options.access is options.access_with_request is None
+    assert options.pre_request is options.post_request is options.access_lines is options.access_with_request is None
     with worker.running():
         assert worker.exchange(get("/m/x", CLOSE))[0].status == 200
 
