@@ -30,7 +30,7 @@ ROOM = 1 << 18
 
 
 def side(module: str, impl: str) -> Any:
-    """The twin of `module` ("parser", "environ", "writer", "access", "loop"); ImportError when it is not built."""
+    """The twin of `module` ("parser", "writer", "access" ...); ImportError when it is not built."""
     return importlib.import_module(f"cyhorn._{module}" if impl == "compiled" else f"cyhorn._{module}_py")
 
 
