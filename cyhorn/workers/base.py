@@ -26,8 +26,8 @@ from collections.abc import Callable, Iterable, Sequence
 from types import FrameType
 from typing import IO, Any
 
+from cyhorn import orphan
 from cyhorn.errors import AppImportError
-from cyhorn.process import orphan
 from cyhorn.process.heartbeat import BOOTING, READY, STOPPING, HeartbeatTable, Slot
 from cyhorn.process.privileges import set_owner_process
 from cyhorn.process.signals import Stopped, WakeupPipe
@@ -154,7 +154,7 @@ class Worker:
         os.environ.update(self.cfg.env or {})
         set_owner_process(self.cfg.uid, self.cfg.gid, initgroups=self.cfg.initgroups)
         if self.parent_fd >= 0:
-            orphan.guard(self.parent_fd, self.ppid, self.cfg.graceful_timeout + ORPHAN_MARGIN)
+            self._guard()
 
         self._wakeup = WakeupPipe()
         self.PIPE = (self._wakeup.read_fd, self._wakeup.write_fd)
@@ -182,6 +182,13 @@ class Worker:
         if not self.alive:
             self.announce(STOPPING)
         self.run()
+
+    def _guard(self) -> None:
+        """See to it that this process does not outlive its master, whatever it is busy with then."""
+        try:
+            orphan.guard(self.parent_fd, self.ppid, self.cfg.graceful_timeout + ORPHAN_MARGIN)
+        except OSError as error:
+            self.log.warning("A worker that is stuck may outlive its master: %s", error)
 
     def load_wsgi(self) -> None:
         """Load the application into `wsgi`.

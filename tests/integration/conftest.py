@@ -28,7 +28,9 @@ Start = Callable[..., Server]
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "kind" in metafunc.fixturenames:
         wanted = [*sides(metafunc.config), "party"]
-        metafunc.parametrize("kind", [name for name in KINDS if name.split("-")[1] in wanted])
+        only = metafunc.definition.get_closest_marker("kinds")
+        names = [name for name in KINDS if name.split("-")[1] in wanted and (not only or name in only.args)]
+        metafunc.parametrize("kind", names)
 
 
 def starter(kind: str, folder: Path) -> Iterator[Start]:

@@ -10,9 +10,23 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.harness import Broken, Load, Server, answer, is_alive, open_files, until
+from tests.integration.harness import APPLICATION, Broken, Load, Server, answer, is_alive, open_files, until
 
 Serve = Callable[..., Server]
+
+#: ``/hold`` calls into C, as an extension module may that computes, or waits, without letting anybody else run.
+HOLDS_THE_INTERPRETER = """
+import ctypes
+
+plain = app
+
+def app(environ, start_response):
+    if environ["PATH_INFO"] == "/hold":
+        os.write(1, b"HOLDING\\n")
+        while True:
+            ctypes.PyDLL(None).sleep(60)
+    return plain(environ, start_response)
+"""
 
 
 def test_a_killed_worker_is_replaced_within_a_second_and_its_end_is_explained(serve: Serve) -> None:
@@ -59,6 +73,20 @@ def test_a_stuck_worker_outlives_its_master_by_graceful_timeout_only(serve: Serv
     with server.occupy(60):
         server.signal(signal.SIGKILL)
         until(lambda: not is_alive(worker), "the end of the stuck orphan", 4)
+
+
+@pytest.mark.kinds("sync-compiled")  # the guard of the others is a thread, which is held too
+def test_a_worker_that_keeps_the_interpreter_to_itself_outlives_its_master_no_longer(
+    serve: Serve, tmp_path: Path
+) -> None:
+    (tmp_path / "app.py").write_text(APPLICATION.format(version="one") + HOLDS_THE_INTERPRETER)
+    server = serve("graceful_timeout = 1").ready()
+    [worker] = server.workers()
+    mark = server.mark()
+    with server.send("/hold"):
+        server.wait_for("HOLDING", mark)
+        server.signal(signal.SIGKILL)
+        until(lambda: not is_alive(worker), "the end of the stuck orphan")
 
 
 def test_the_successor_of_a_killed_master_gets_the_address(serve_any: Serve, tmp_path: Path) -> None:

@@ -82,6 +82,7 @@ PYTHON_SIDE = (
     "cyhorn._cycle_py",
     "cyhorn._access_py",
     "cyhorn._loop_py",
+    "cyhorn._orphan_py",
 )
 
 #: What these bring in is theirs, and is not the same in all versions of Python.

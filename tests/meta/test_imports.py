@@ -27,6 +27,7 @@ LAYERS = {
     "_scan": 0,
     "_system": 0,
     "pulse": 1,
+    "orphan": 1,
     "parser": 1,
     "writer": 1,
     "access": 1,
@@ -54,7 +55,7 @@ LEAVES = {
 REQUEST_WAY_BANS = {"config", "log", "process"}
 #: Twins without a face: only other twins use them.
 INNER_TWINS = ("pulse", "connection", "cycle")
-FACES = ("parser", "environ", "writer", "access", "loop")
+FACES = ("parser", "environ", "writer", "access", "loop", "orphan")
 #: Who may ask which side runs, and why: the boot line and ``--version`` say it.
 TELLS_THE_SIDE = {*FACES, "cli", "arbiter", "config", "app"}
 

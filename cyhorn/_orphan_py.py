@@ -1,8 +1,11 @@
 """No worker outlives its master by more than its grace, even when it is stuck.
 
 A worker's loop notices the end of its master by itself: the parent pipe, whose write end
-only the master holds, becomes readable. `guard` is for the worker that does not come back to its loop: a
-thread that waits for the same event and, when the grace is over, kills the process.
+only the master holds, becomes readable. `guard` is for the worker that does not come back to its loop: here
+it is a thread that waits for the same event and, when the grace is over, kills the process.
+
+A thread runs only while the application lets go of the interpreter, as it does when it sleeps, waits
+or computes in Python. A call into C that keeps it holds this guard as well, the compiled one not.
 
 The names it needs are bound at import, in the master, because an application may replace
 those of the standard library later (gevent does).
