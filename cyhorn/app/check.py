@@ -11,12 +11,15 @@ this user merely may not do is told as a warning then.
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
+import sys
 import traceback
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import cyhorn
 from cyhorn.config.config import is_missing
 from cyhorn.errors import AppImportError, ConfigError, ListenError
 from cyhorn.log import check as log_check
@@ -24,10 +27,18 @@ from cyhorn.net import probe
 from cyhorn.net.tls import make_ssl_context
 from cyhorn.process.pidfile import Pidfile
 from cyhorn.process.privileges import check_writable
+from cyhorn.process.systemd import listen_fds
 from cyhorn.process.title import PREFIX, is_cyhorn, process_title
 
 if TYPE_CHECKING:
     from cyhorn.app.base import Application
+
+
+_NOT_THE_APPLICATIONS = (
+    os.path.dirname(cyhorn.__file__) + os.sep,
+    os.path.dirname(importlib.__file__) + os.sep,
+    "<frozen importlib",
+)
 
 
 class Report:
@@ -104,7 +115,7 @@ class Report:
         except (AppImportError, ConfigError) as problem:
             self._refuse(problem)
         except Exception as problem:
-            traceback.print_exc()
+            print(_from_the_application_on(problem), end="", file=sys.stderr)
             self._refuse(problem, "the application does not load")
         except SystemExit as leaving:
             self.problems.append(f"the application does not load: it calls sys.exit({leaving.code!r})")
@@ -115,6 +126,8 @@ class Report:
         except ConfigError:
             return  # told already
         source = self.cfg.settings["bind"].source
+        if not addresses and not listen_fds(unset_environment=False):
+            self.problems.append(self.cfg.located("bind: there is no address to listen at"))
         for address in dict.fromkeys(addresses):
             try:
                 probe.probe(address, self.cfg)
@@ -195,6 +208,14 @@ class Report:
                 self.problems.append(f"{self._named('tmp_upload_dir')}: there is no such directory")
             elif not os.access(path, os.W_OK | os.X_OK, effective_ids=may):
                 self._refuse(PermissionError(), f"{self._named('tmp_upload_dir')}: it is not writable")
+
+
+def _from_the_application_on(error: BaseException) -> str:
+    """The traceback of `error` without the frames that led to the application: the importing, and ours."""
+    told = traceback.TracebackException.from_exception(error)
+    while len(told.stack) > 1 and told.stack[0].filename.startswith(_NOT_THE_APPLICATIONS):
+        del told.stack[0]
+    return "".join(told.format())
 
 
 def _me() -> str:

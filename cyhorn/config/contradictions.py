@@ -40,6 +40,8 @@ def contradictions(cfg: Config) -> Iterator[str]:
             yield f"{named('cert_reqs', 'ca_certs')}: there is nothing to verify certificates by"
     elif useless := [name for name in OF_TLS if cfg.settings[name].used]:
         yield f"{named(*useless)}: there is no TLS, as certfile is not set"
+    if not cfg.workers:
+        yield f"workers = 0 ({cfg.settings['workers'].source}): requests wait until SIGTTIN adds a worker"
     if cfg.max_requests_jitter and not cfg.max_requests:
         yield f"{named('max_requests_jitter', 'max_requests')}: workers are never replaced"
     configured = [name for name in LOGGING if cfg.settings[name].value]

@@ -180,13 +180,15 @@ def create_listeners(
     caller closes those that are not in the result. Under `cfg.reuse_port` TCP listeners
     come out reserved: see `worker_listeners`. `sleep` is called between retries with seconds.
 
-    Raises ConfigError for TLS settings that cannot work, and ListenError, after having closed
-    what it opened, when a listener cannot be had.
+    Raises ConfigError for TLS settings that cannot work and where there is no address at all, and
+    ListenError, after having closed what it opened, when a listener cannot be had.
     """
     check_tls(cfg)
     made: list[Listener] = []
     listeners: list[Listener] = []
     inherited: list[Address] = list(fds) if fds is not None else []
+    if not inherited and not cfg.address:
+        raise ConfigError("bind: there is no address to listen at")
     try:
         for address in dict.fromkeys(inherited or cfg.address):
             listener = None if inherited else _kept(keep, address)

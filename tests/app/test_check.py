@@ -85,6 +85,21 @@ def test_all_problems_are_told_at_once(site: Path, taken: int) -> None:
         assert [line for line in found if words in line], words
 
 
+@pytest.mark.parametrize("value", ["[]", "''"])
+def test_a_server_that_would_listen_nowhere_is_refused(site: Path, value: str) -> None:
+    (site / "cyhorn.conf.py").write_text(f"\nbind = {value}\n")
+    for argv in (("--check-config",), ()):
+        (line,) = [line for line in cyhorn(site, *argv, "app:app").stderr.splitlines() if "bind" in line]
+        assert "bind (./cyhorn.conf.py:2): there is no address to listen at" in line
+
+
+def test_the_traceback_of_an_application_begins_in_it(site: Path) -> None:
+    (site / "sick.py").write_text("def broken():\n    return 1 / 0\nbroken()\n")
+    done = check(site, "sick:app")
+    frames = [line for line in done.stderr.splitlines() if line.startswith("  File ")]
+    assert done.returncode == 1 and len(frames) == 2 and all("sick.py" in line for line in frames)
+
+
 def test_a_problem_is_told_once(site: Path) -> None:
     found = errors(check(site, "-k", "gthred", "--log-level", "inof", "app:app"))
     assert len(found) == 2, found

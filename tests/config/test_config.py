@@ -289,6 +289,7 @@ def test_a_start_with_defaults_has_nothing_to_say(cfg: Config) -> None:
         ({"cert_reqs": 2, "certfile": "c.pem"}, ["cert_reqs (here:1) and ca_certs (default)"]),
         ({"cert_reqs": 2}, ["cert_reqs (here:1)"]),
         ({"ca_certs": "ca.pem", "ciphers": "x"}, ["ca_certs (here:1) and ciphers (here:1)"]),
+        ({"workers": 0}, ["workers = 0 (here:1)"]),
         ({"max_requests_jitter": 5}, ["max_requests_jitter (here:1) and max_requests (default)"]),
         ({"max_requests_jitter": 5, "max_requests": 5}, []),
         (

@@ -275,6 +275,14 @@ def test_a_reload_after_a_failed_boot_later_on_brings_the_service_back(serve_any
     server.serves("back")
 
 
+def test_a_reload_to_no_address_at_all_is_refused(serve_any: Serve) -> None:
+    server = serve_any("bind = '127.0.0.1:0'", bind="").ready()
+    server.write_config("\nbind = []\n")
+    mark = reload(server)
+    server.wait_for(r"Reload failed: bind \(\./cyhorn\.conf\.py:2\): there is no address to listen at", mark)
+    assert server.get() == "one"
+
+
 HOOKS = """
 def post_worker_init(worker):
     worker.log.info("HOOK {version}")
