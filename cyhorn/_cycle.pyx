@@ -305,7 +305,8 @@ cdef class RequestCycle:
         return c.forget_request()
 
     cdef int log_refusal(self, Connection c, object error) except -1:
-        log = self.log.info if error.status < 500 else self.log.error
+        # What is not served (501, 505) is the client's mistake, too; other 5xx are for the operator.
+        log = self.log.info if error.status < 500 or error.status in (501, 505) else self.log.error
         log("Invalid request from ip=%s: %s [%s]", c.remote_addr, error.detail, error.code.name)
         return 0
 

@@ -284,7 +284,8 @@ class RequestCycle:
         connection.forget_request()
 
     def _log_refusal(self, connection: Connection, error: HttpError) -> None:
-        log = self.log.info if error.status < 500 else self.log.error
+        # What is not served (501, 505) is the client's mistake, too; other 5xx are for the operator.
+        log = self.log.info if error.status < 500 or error.status in (501, 505) else self.log.error
         log("Invalid request from ip=%s: %s [%s]", connection.remote_addr, error.detail, error.code.name)
 
     def _append_error(self, connection: Connection, status: int, begun: bytes | bytearray = b"") -> None:

@@ -782,3 +782,20 @@ def test_a_body_that_is_not_read_does_not_change_what_follows(impl):
         assert [answer.body for answer in client.answers_until_end()] == [b"/1", b"/2", b"/3"]
 
 
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [
+        (b"GET / HTTP/1.1\r\n\r\n", "HOST_MISSING"),
+        (get(version="2.0"), "VERSION"),
+        (get("a:443", method="CONNECT"), "CONNECT"),
+        (get("/", "Transfer-Encoding: gzip", method="POST"), "TRANSFER_CODING"),
+    ],
+)
+def test_a_clients_mistake_is_no_error_in_the_log_whatever_its_status(impl, sent, code):
+    with Served(impl, hello) as served:
+        served.exchange(sent)
+        (line,) = served.log.of("info")
+        assert line.endswith(f"[{code}]")
+        assert served.log.of("warning", "error") == []
