@@ -33,7 +33,18 @@ from setuptools.command.build_ext import build_ext
 
 ROOT = Path(__file__).resolve().parent
 BUILDS = ("require", "pure")
-MODULES = ("_parser", "_environ", "_writer", "_access", "_pulse", "_connection", "_cycle", "_loop", "_orphan")
+MODULES = (
+    "_parser",
+    "_environ",
+    "_writer",
+    "_access",
+    "_pulse",
+    "_connection",
+    "_cycle",
+    "_loop",
+    "_crew",
+    "_orphan",
+)
 
 #: What CYHORN_SANITIZE=1 means.
 SANITIZERS = "address,undefined"

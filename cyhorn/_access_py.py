@@ -74,7 +74,8 @@ class AccessLines:
         """Add the line of one request that took `seconds`."""
         if not self._pending:
             self._since = time.monotonic()
-        self._pending.append(self._line(response, environ, seconds, self._clock))
+        line = self._line(response, environ, seconds, self._clock)
+        self._pending.append(line)  # made before the list is looked up: another thread may swap it meanwhile
 
     def flush(self) -> None:
         """Write the lines that wait. Called within a call, it leaves them to that."""

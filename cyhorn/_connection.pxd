@@ -7,7 +7,8 @@ from cyhorn._writer cimport OutputBuffer
 
 cdef enum State:
     # What a connection waits for; each has its list of timers. CLOSED waits for nothing.
-    HEAD, BODY, SENDING, IDLE, LINGER, CLOSED
+    # In CALLING it is the application's that another thread calls, or waits for that.
+    HEAD, BODY, SENDING, IDLE, LINGER, CLOSED, CALLING
 
 cdef enum:
     # Timer lists beyond those of the states

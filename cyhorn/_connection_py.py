@@ -29,8 +29,9 @@ if TYPE_CHECKING:
     from cyhorn.net.proxy_protocol import ProxyHeader
     from cyhorn.net.tls import TLSChannel
 
-#: What a connection waits for. CLOSED waits for nothing; GRACE is a time, not a state (see the loop).
-HEAD, BODY, SENDING, IDLE, LINGER, CLOSED, GRACE = range(7)
+#: What a connection waits for. CLOSED waits for nothing; in CALLING another thread calls the application
+#: for it, or it waits for that; GRACE is a time, not a state (see the loop).
+HEAD, BODY, SENDING, IDLE, LINGER, CLOSED, CALLING, GRACE = range(8)
 
 #: Bytes asked for at once.
 RECEIVE_SIZE = 65536

@@ -19,6 +19,8 @@ cdef class RequestCycle:
     cdef set warned
 
     # Options, where a request meets them
+    cdef bint several                 # whether other cycles of the process have requests, too
+    cdef long long taken_over         # when another thread took over the loop during this call, ns; 0: no
     cdef bint context_isolation
     cdef bint sendfile
     cdef bint wants_head              # whether hooks or logs need the head as an object

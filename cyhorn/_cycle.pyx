@@ -43,6 +43,7 @@ cdef class RequestCycle:
         self.application = application
         self.log = log
         self.warned = set()
+        self.several = options.max_calls > 0
         self.context_isolation = options.context_isolation
         self.sendfile = options.sendfile
         self.pre_request = options.pre_request
@@ -138,8 +139,9 @@ cdef class RequestCycle:
         """The keys that need the connection or the body."""
         if c.client_socket is None:
             c.client_socket = ClientSocket(c.fd)
-        environ["cyhorn.socket"] = c.client_socket
         environ["gunicorn.socket"] = c.client_socket
+        if self.several:
+            environ["wsgi.early_hints"] = self.early_hints
         if c.body_bytes is not None:
             environ["wsgi.input"] = BytesIO(c.body_bytes)
         elif c.body is not None:

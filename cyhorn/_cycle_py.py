@@ -125,7 +125,9 @@ class RequestCycle:
         sock = connection.client_socket
         if sock is None:
             sock = connection.client_socket = ClientSocket(connection.fd)
-        environ["cyhorn.socket"] = environ["gunicorn.socket"] = sock
+        environ["gunicorn.socket"] = sock
+        if self.options.max_calls:
+            environ["wsgi.early_hints"] = self.early_hints  # other cycles have requests, too
         if connection.body is not None:
             environ["wsgi.input"] = connection.body.open()
             if connection.decoder is not None:

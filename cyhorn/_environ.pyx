@@ -116,6 +116,10 @@ def split_host(str host not None):
     return name, port
 
 
+cdef enum:
+    ROOM = 4  # keys that the template has once had, so that its table, and a copy's, is the next size up
+
+
 @cython.final
 cdef class EnvironBuilder:
     """Makes the environs of one listener's requests.
@@ -129,7 +133,10 @@ cdef class EnvironBuilder:
 
     def __cinit__(self, template, *, str header_map="drop", forwarder_headers=(), secure_scheme_headers=None,
                   str script_name=""):
-        self.template = dict(template)
+        self.template = {f"room {n}": None for n in range(ROOM)}
+        self.template.update(template)
+        for n in range(ROOM):
+            del self.template[f"room {n}"]
         self.template[K_METHOD] = METHOD_GET  # what most requests say is not set again
         self.template[K_PROTOCOL] = HTTP_1_1
         self.header_map = header_map

@@ -21,7 +21,18 @@ import importlib
 import os
 
 #: The extension modules. All of them are used, or none.
-MODULES = ("_parser", "_environ", "_writer", "_access", "_pulse", "_connection", "_cycle", "_loop", "_orphan")
+MODULES = (
+    "_parser",
+    "_environ",
+    "_writer",
+    "_access",
+    "_pulse",
+    "_connection",
+    "_cycle",
+    "_loop",
+    "_crew",
+    "_orphan",
+)
 CHOICES = ("auto", "compiled", "python")
 VARIABLE = "CYHORN_IMPL"
 

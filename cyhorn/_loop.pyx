@@ -18,10 +18,10 @@ from libc.errno cimport EAGAIN, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, errno
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
-from cyhorn._access cimport AccessLines
 from cyhorn._connection cimport (
     ADDRESS_SIZE,
     BODY,
+    CALLING,
     CLOSED,
     GRACE,
     HEAD,
@@ -63,17 +63,22 @@ from cyhorn._system cimport (
     sockaddr,
     socklen_t,
 )
-from cyhorn._writer cimport OutputBuffer
 
 import os
+import threading
+from collections import deque
 
-from cyhorn.errors import ClientDisconnected, Code, HttpError, http_error
+from cyhorn.errors import ClientDisconnected, Code, HttpError, TakenOver, http_error
 from cyhorn.net.addresses import TrustedPeers
 from cyhorn.wsgi.spool import BodySpool
 from cyhorn.wsgi.template import environ_template
 
 cdef extern from "strings.h" nogil:
     int strncasecmp(const char *a, const char *b, size_t n)
+
+cdef extern from "_watch.h" nogil:
+    void cyhorn_call_begins(call_watch *watch, long long ticket)
+    void cyhorn_call_ends(call_watch *watch)
 
 cdef enum:
     EVENT_COUNT = 512           # descriptors told ready by one epoll_wait
@@ -119,48 +124,10 @@ cdef class Loop:
     when `options.max_requests` is reached; the loop then stops by itself.
     """
 
-    cdef readonly object options
-    cdef readonly object application
-    cdef readonly object log
-    cdef readonly object heartbeat
-    cdef readonly object on_max_requests
-    cdef readonly long long requests
-    cdef public bint stopping
-    cdef readonly Py_ssize_t connections
-
-    cdef RequestCycle cycle
-    cdef OutputBuffer out             # the cycle's
-    cdef Pulse pulse
-    cdef bint draining                # stop has taken effect
-    cdef int epoll
-    cdef list by_fd                   # descriptor → Connection or None
-    cdef unsigned int serial
-    cdef list listeners
-    cdef dict watched                 # descriptor → callable
-    cdef int late_turns               # this turn and so many more serve who waited behind a long call
-    cdef int last_count               # events of the turn before
-    cdef long long now
-    cdef long long next_tick
-    cdef Timers timers[TIMER_COUNT]
-    cdef unsigned char *received      # RECEIVE_SIZE bytes
-    cdef RequestParser parser
-    cdef LineCache cache
-    cdef object trusted
-    cdef object proxy_trusted
-
-    # Options, where a request meets them
-    cdef bint has_keep_alive
-    cdef bint buffer_request_body
-    cdef bint proxy_expected
-    cdef long long limit_request_body
-    cdef long long body_buffer_size
-    cdef long long max_requests
-    cdef long long tick
-    cdef AccessLines lines           # the cycle's
-    cdef object on_tick
-
     def __cinit__(self, *args, **kwargs):
         self.epoll = -1
+        self.waker = -1
+        self.call_watch = NULL
         self.received = NULL
         memset(self.timers, 0, sizeof(self.timers))
 
@@ -179,6 +146,8 @@ cdef class Loop:
         self.limit_request_body = options.limit_request_body
         self.body_buffer_size = options.body_buffer_size
         self.max_requests = options.max_requests
+        self.max_calls = options.max_calls
+        self.timeout = <long long>(options.timeout * SECOND)
         self.tick = <long long>(options.tick * SECOND)
         self.on_tick = options.on_tick
         durations = (options.client_header_timeout, options.client_body_timeout, options.send_timeout,
@@ -189,9 +158,11 @@ cdef class Loop:
         self.received = <unsigned char *>PyMem_Malloc(RECEIVE_SIZE)
         if self.received == NULL:
             raise MemoryError
-        self.cycle = RequestCycle(options, application, log)
-        self.out = self.cycle.out
-        self.lines = self.cycle.lines
+        self.lead_with(RequestCycle(options, application, log))
+        self.returned = []
+        self.parked = deque()
+        self.away = []
+        self.spare = []
         self.pulse = Pulse(heartbeat, options.multiprocess)
         self.cache = LineCache()
         self.parser = self.new_parser()
@@ -205,6 +176,9 @@ cdef class Loop:
         for info in listeners:
             self.listen(info, errors)
         self.watched = dict(watch or {})
+        if self.max_calls:
+            self.waker = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            self.watched[self.waker] = self._woken
         for fd in self.watched:
             self.control(EPOLL_CTL_ADD, fd, EPOLLIN, WATCH_MARK | <uint64_t><int>fd)
 
@@ -293,6 +267,9 @@ cdef class Loop:
         if self.epoll >= 0:
             close(self.epoll)
             self.epoll = -1
+        if self.waker >= 0:
+            close(self.waker)
+            self.waker = -1
         self.pulse.close()
 
     def turn(self, timeout=None):
@@ -311,6 +288,8 @@ cdef class Loop:
         cdef long long now
         if self.stopping and not self.draining:
             self.drain()
+        if self.max_calls:
+            self.take_back()
         if self.draining and not self.connections:
             return False
         if timeout < 0:
@@ -322,8 +301,10 @@ cdef class Loop:
         if count == 0:
             if self.lines is not None and self.lines.used:
                 self.lines.write_out()  # an idle worker has written all
+            self.waiting = True
             with nogil:
                 count = epoll_wait(self.epoll, events, EVENT_COUNT, timeout)
+            self.waiting = False
         if count < 0:
             if errno != EINTR:
                 PyErr_SetFromErrno(OSError)
@@ -331,7 +312,8 @@ cdef class Loop:
             PyErr_CheckSignals()
         self.last_count = count
         now = self.now = clock_ns(CLOCK_MONOTONIC_COARSE)
-        self.pulse.beat(now)
+        if self.calls < self.max_calls or not self.max_calls or not self.all_stuck():
+            self.pulse.beat(now)
         self.pulse.mark(True)
         if self.late_turns:
             self.late_turns -= 1
@@ -368,8 +350,12 @@ cdef class Loop:
         try:
             if c.state == SENDING:
                 self.writable(c)
-            else:
+            elif c.state != CALLING:
                 self.readable(c)
+            else:
+                # What the client sends or how it leaves is looked at after the answer.
+                self.control(EPOLL_CTL_DEL, c.fd, 0, 0)
+                c.events = 0
         except ClientDisconnected as error:
             c.log_loss(error)
             self.drop(c)
@@ -546,6 +532,7 @@ cdef class Loop:
             return 0
         self.unlink(c)
         c.state = CLOSED
+        c.lost = True
         self.out.forget()  # what waits there is this connection's, never another's
         self.by_fd[c.fd] = None
         self.connections -= 1
@@ -690,9 +677,13 @@ cdef class Loop:
                         # The application reads from here; such a request is its connection's last.
                         c.keep(p + at, n - at)
                         self.respond(c, at < n)
-                        return 0 if c.state == CLOSED else self.settle(c)
+                        return 0 if c.state >= CLOSED else self.settle(c)
+                    if self.max_calls:
+                        # Another thread may lead, and receive, before this one has the answer.
+                        c.keep(p + at, n - at)
+                        p, n, at = c.pending, c.pending_size, 0
                     self.respond(c, at < n)
-                    if c.state == CLOSED:
+                    if c.state >= CLOSED:
                         return 0
                     if self.out.size > GATHER_MAX:
                         c.flush(self.out)
@@ -826,7 +817,7 @@ cdef class Loop:
             return 0
         c.body_complete = True
         self.respond(c, False)
-        return 0 if c.state == CLOSED else self.settle(c)
+        return 0 if c.state >= CLOSED else self.settle(c)
 
     # -- the request at hand -------------------------------------------------------------------------
 
@@ -837,6 +828,11 @@ cdef class Loop:
         """
         cdef bint keep_alive = c.wants_keep_alive and self.has_keep_alive
         cdef long long before
+        if self.max_calls and self.calls >= self.max_calls:
+            self.unlink(c)
+            c.state = CALLING
+            self.parked.append(c)
+            return 0
         self.requests += 1
         c.served += 1
         if self.requests == self.max_requests:
@@ -847,11 +843,18 @@ cdef class Loop:
             keep_alive = False  # the application may leave some of the body unread
         if self.late_turns and keep_alive and self.pulse.others_wait():
             keep_alive = False  # the client has waited here, and need not: others have nothing to do
-        keep_alive = self.cycle.respond(c, keep_alive, pipelined)
+        if self.max_calls:
+            keep_alive = self.call(c, keep_alive, pipelined)
+        else:
+            keep_alive = self.cycle.respond(c, keep_alive, pipelined)
         before = self.now
         self.now = clock_ns(CLOCK_MONOTONIC_COARSE)  # whoever waits from now on does not pay for the call
         if self.now - before >= LONG_CALL:
             self.late_turns = 2  # the rest of this turn, and what came in during the call
+        return self.answered(c, keep_alive, pipelined)
+
+    cdef int answered(self, Connection c, bint keep_alive, bint pipelined) except -1:
+        """The answer is in the buffer or on its way: what becomes of the connection?"""
         if c.lost:
             return self.drop(c)
         if c.close_after:
@@ -866,6 +869,140 @@ cdef class Loop:
             elif (c.body_bytes is not None or c.body is not None) and c.more_waits():
                 c.linger = LINGER  # a close over unread bytes would be a reset, and cost the answer
         return c.forget_request()
+
+    # -- several calls at a time -----------------------------------------------------------------------
+
+    def lead(self):
+        """Serve in this thread until all is over, or until another thread leads.
+
+        Returns whether all is over. With ``options.max_calls`` the loop belongs to whoever leads:
+        it waits for the connections and calls the application itself. While that call lasts another
+        thread may `take_over`; the one in the call then answers its request, and nothing else.
+        Whoever has been taken over may lead again, by taking over in turn.
+        """
+        try:
+            while self.one_turn(-1):
+                pass
+        except TakenOver:
+            return False
+        return True
+
+    def take_over(self, ticket):
+        """Become the one who leads, in the place of who makes call number `ticket`.
+
+        Returns False where that call has ended, or is another's by now: then somebody leads.
+        """
+        cdef Connection c = self.called
+        cdef RequestCycle cycle = self.cycle
+        if c is None or self.ticket != ticket:
+            return False
+        self.call_ends()
+        self.unlink(c)
+        c.state = CALLING
+        cycle.taken_over = self.now = clock_ns(CLOCK_MONOTONIC_COARSE)
+        self.away.append(cycle)
+        self.lead_with(self.spare.pop() if self.spare else
+                       RequestCycle(self.options, self.application, self.log))
+        return True
+
+    @property
+    def call_ticket(self):
+        """The number of the call that the one who leads makes now; None while it makes none."""
+        return self.ticket if self.called is not None else None
+
+    cdef int lead_with(self, RequestCycle cycle) except -1:
+        self.cycle = cycle
+        self.out = cycle.out
+        self.lines = cycle.lines
+        return 0
+
+    cdef inline void call_ends(self) noexcept:
+        self.called = None
+        if self.call_watch != NULL:
+            cyhorn_call_ends(self.call_watch)
+
+    cdef bint call(self, Connection c, bint keep_alive, bint pipelined) except -1:
+        """Have `c` answered by the application. Raises TakenOver where another leads afterwards."""
+        cdef RequestCycle cycle = self.cycle
+        self.calls += 1
+        self.ticket += 1
+        self.called = c
+        if self.call_watch != NULL:
+            cyhorn_call_begins(self.call_watch, self.ticket)
+        try:
+            keep_alive = cycle.respond(c, keep_alive, pipelined)
+        except BaseException:
+            # In the main thread the worker is told to leave; elsewhere it was the application's own idea,
+            # and the client has its 500.
+            if threading.current_thread() is threading.main_thread():
+                raise
+            keep_alive = False
+        if cycle is self.cycle:
+            self.calls -= 1
+            self.call_ends()
+            return keep_alive
+        try:
+            c.flush(cycle.out)
+        except ClientDisconnected:
+            c.lost = True
+        self.returned.append((c, cycle, keep_alive))
+        if self.waiting:
+            os.eventfd_write(self.waker, 1)
+        raise TakenOver
+
+    cdef int take_back(self) except -1:
+        """Go on with the connections that other threads have answered, and those that wait for a call."""
+        cdef Connection c
+        cdef RequestCycle cycle
+        while self.returned:
+            c, cycle, keep_alive = self.returned.pop(0)
+            self.calls -= 1
+            self.away.remove(cycle)
+            cycle.taken_over = 0
+            self.spare.append(cycle)
+            if c.state == CALLING:
+                self.resume(c, True, keep_alive)
+        while self.parked and self.calls < self.max_calls:
+            c = self.parked.popleft()
+            if c.state == CALLING:
+                self.resume(c, False, False)
+        return 0
+
+    cdef int resume(self, Connection c, bint answered, bint keep_alive) except -1:
+        """What comes after, or before, a call for `c` that was not made in its turn."""
+        try:
+            if answered:
+                self.answered(c, keep_alive, c.pending_size > 0)
+            else:
+                self.respond(c, c.pending_size > 0)
+            if c.state >= CLOSED:
+                return 0
+            if c.pending_size and not c.close_after and c.queue is None:
+                return self.process(c, c.pending, c.pending_size)
+            return self.settle(c)
+        except ClientDisconnected as error:
+            c.log_loss(error)
+            self.drop(c)
+        except Exception:
+            self.log.exception("Error while serving ip=%s", c.remote_addr)
+            self.drop(c)
+        return 0
+
+    cdef bint all_stuck(self) noexcept:
+        """Whether every call that may be made is made, and lasts longer than `timeout`."""
+        cdef RequestCycle cycle
+        if not self.timeout:
+            return False
+        for cycle in self.away:
+            if self.now - cycle.taken_over < self.timeout:
+                return False
+        return len(self.away) >= self.max_calls
+
+    def _woken(self):
+        try:
+            os.eventfd_read(self.waker)
+        except BlockingIOError:
+            pass
 
     cdef int refuse(self, Connection c, object error, bint head_only) except -1:
         """Answer the peer's mistake; nothing after it on the connection is read."""

@@ -23,12 +23,15 @@ from __future__ import annotations
 import errno
 import selectors
 import socket
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from cyhorn._connection_py import (
     BODY,
+    CALLING,
     CLOSED,
     GRACE,
     HEAD,
@@ -43,7 +46,7 @@ from cyhorn._cycle_py import RequestCycle
 from cyhorn._environ_py import EnvironBuilder
 from cyhorn._parser_py import ChunkedDecoder, RequestParser
 from cyhorn._pulse_py import Pulse
-from cyhorn.errors import ClientDisconnected, Code, HttpError, http_error
+from cyhorn.errors import ClientDisconnected, Code, HttpError, TakenOver, http_error
 from cyhorn.net import shared_listener
 from cyhorn.net.addresses import TrustedPeers
 from cyhorn.wsgi.options import LoopOptions
@@ -115,8 +118,17 @@ class Loop:
             LINGER: Timers(options.linger_timeout),
             GRACE: Timers(STOP_GRACE),
         }
-        self._cycle = RequestCycle(options, application, log)
-        self._out = self._cycle.out
+        self._lead_with(RequestCycle(options, application, log))
+        # Several calls at a time (max_calls > 0): see `lead`.
+        self.call_watch: Any = None  # who is told of the calls of the one who leads: begins(ticket), ends()
+        self._lead = threading.Lock()  # who leads, and whether it is in a call
+        self._called: Connection | None = None  # for whom the one who leads calls
+        self._ticket = 0  # counts calls
+        self._calls = 0  # in the application now
+        self._returned: deque[tuple[Connection, RequestCycle, bool]] = deque()  # answered by other threads
+        self._parked: deque[Connection] = deque()  # their complete requests wait for a call to end
+        self._away: dict[RequestCycle, float] = {}  # whose threads were taken over, and when
+        self._spare: list[RequestCycle] = []  # without a thread
         self._parser = self._new_parser()
         self._trusted = TrustedPeers(options.forwarded_allow_ips)
         self._proxy_trusted = TrustedPeers(options.proxy_allow_ips)
@@ -125,6 +137,12 @@ class Loop:
         self._listeners = [self._listen(info, errors) for info in listeners]
         for fd, callback in (watch or {}).items():
             self._selector.register(fd, READ, callback)
+        self._wakers: tuple[socket.socket, socket.socket] | None = None
+        if options.max_calls:
+            self._wakers = socket.socketpair()
+            for end in self._wakers:
+                end.setblocking(False)
+            self._selector.register(self._wakers[0], READ, self._woken)
 
     def _listen(self, info: ListenerInfo, errors: Any) -> Listener:
         options = self.options
@@ -193,6 +211,8 @@ class Loop:
             self._close(connection)
         self._close_listeners()
         self._selector.close()
+        for end in self._wakers or ():
+            end.close()
 
     def turn(self, timeout: float | None = None) -> bool:
         """Wait at most `timeout` seconds (None: until the next timer), and serve what is ready.
@@ -201,12 +221,15 @@ class Loop:
         """
         if self.stopping and not self._draining:
             self._drain()
+        if self.options.max_calls:
+            self._take_back()
         if self._draining and not self._connections:
             return False
         self._pulse.mark(busy=False)
         events = self._selector.select(self._patience() if timeout is None else timeout)
         now = self._now = time.monotonic()
-        self._pulse.beat()
+        if not self._all_stuck():
+            self._pulse.beat()
         self._pulse.mark(busy=True)
         self._late_turns = max(0, self._late_turns - 1)
         for key, mask in events:
@@ -230,7 +253,11 @@ class Loop:
 
     def _serve(self, connection: Connection, mask: int) -> None:
         try:
-            if mask & WRITE:
+            if connection.state == CALLING:
+                # What the client sends or how it leaves is looked at after the answer.
+                self._selector.unregister(connection.fd)
+                connection.events = 0
+            elif mask & WRITE:
                 self._writable(connection)
             else:
                 self._readable(connection)
@@ -365,6 +392,7 @@ class Loop:
             return
         self._arm(connection, None)
         connection.state = CLOSED
+        connection.lost = True
         self._out.clear()  # what waits there is this connection's, never another's
         if connection.events:
             self._selector.unregister(connection.fd)
@@ -478,6 +506,8 @@ class Loop:
                 if connection.body_complete:
                     connection.pending = data[start:]  # a streamed body is read from here
                     self._respond(connection, start < size)
+                    if connection.state in (CLOSED, CALLING):
+                        return
                     if self._out.size > GATHER_MAX:
                         connection.flush(self._out)
                     data, start, size = connection.pending, 0, len(connection.pending)
@@ -584,6 +614,11 @@ class Loop:
         """
         head = connection.head
         assert head is not None
+        if self.options.max_calls and self._calls >= self.options.max_calls:
+            self._arm(connection, None)
+            connection.state = CALLING
+            self._parked.append(connection)
+            return
         self.requests += 1
         connection.served += 1
         if self.requests == self.options.max_requests:
@@ -595,10 +630,17 @@ class Loop:
             keep_alive = False  # the application may leave some of it unread
         if self._late_turns and keep_alive and self._pulse.others_wait():
             keep_alive = False  # the client has waited here, and need not: others have nothing to do
-        keep_alive = self._cycle.respond(connection, keep_alive, pipelined)
+        if self.options.max_calls:
+            keep_alive = self._call(connection, keep_alive, pipelined)
+        else:
+            keep_alive = self._cycle.respond(connection, keep_alive, pipelined)
         before, self._now = self._now, time.monotonic()  # who waits from now on does not pay for the call
         if self._now - before >= LONG_CALL:
             self._late_turns = 2  # the rest of this turn, and what came in during the call
+        self._answered(connection, keep_alive, pipelined)
+
+    def _answered(self, connection: Connection, keep_alive: bool, pipelined: bool) -> None:
+        """The answer is in the buffer or on its way: what becomes of the connection?"""
         if connection.lost:
             self._close(connection)
             return
@@ -609,12 +651,154 @@ class Loop:
             connection.close_after = True
             if pipelined or connection.body_awaited():
                 connection.linger = LINGER
-            elif head.keep_alive:  # a next request may cross our close
+            elif connection.head is not None and connection.head.keep_alive:
+                # A next request may cross our close.
                 connection.linger = GRACE if self.stopping else LINGER
             elif connection.body is not None and connection.more_waits():
                 # A close over unread bytes would be a reset, and cost the client its answer.
                 connection.linger = LINGER
         connection.forget_request()
+
+    # -- several calls at a time ----------------------------------------------------------------
+
+    def lead(self) -> bool:
+        """Serve in this thread until all is over, or until another thread leads.
+
+        Returns whether all is over. With ``options.max_calls`` the loop belongs to whoever leads:
+        it waits for the connections and calls the application itself. While that call lasts another
+        thread may `take_over`; the one in the call then answers its request, and nothing else.
+        Whoever has been taken over may lead again, by taking over in turn.
+        """
+        try:
+            while self.turn():
+                pass
+        except TakenOver:
+            return False
+        return True
+
+    def take_over(self, ticket: int) -> bool:
+        """Become the one who leads, in the place of who makes call number `ticket`.
+
+        Returns False where that call has ended, or is another's by now: then somebody leads.
+        """
+        with self._lead:
+            connection = self._called
+            if connection is None or self._ticket != ticket:
+                return False
+            self._call_ends()
+            self._now = time.monotonic()
+            self._away[self._cycle] = self._now
+            self._arm(connection, None)
+            connection.state = CALLING
+            spare = self._spare
+            self._lead_with(
+                spare.pop() if spare else RequestCycle(self.options, self.application, self.log)
+            )
+            return True
+
+    @property
+    def call_ticket(self) -> int | None:
+        """The number of the call that the one who leads makes now; None while it makes none."""
+        return self._ticket if self._called is not None else None
+
+    def _lead_with(self, cycle: RequestCycle) -> None:
+        self._cycle = cycle
+        self._out = cycle.out
+
+    def _call_ends(self) -> None:
+        self._called = None
+        if self.call_watch is not None:
+            self.call_watch.ends()
+
+    def _call(self, connection: Connection, keep_alive: bool, pipelined: bool) -> bool:
+        """Have `connection` answered by the application. Raises TakenOver where another leads afterwards."""
+        cycle = self._cycle
+        self._calls += 1
+        self._ticket += 1
+        self._called = connection
+        if self.call_watch is not None:
+            self.call_watch.begins(self._ticket)
+        try:
+            keep_alive = cycle.respond(connection, keep_alive, pipelined)
+        except BaseException:
+            # In the main thread the worker is told to leave; elsewhere it was the application's own idea,
+            # and the client has its 500.
+            if threading.current_thread() is threading.main_thread():
+                raise
+            keep_alive = False
+        with self._lead:
+            leads = cycle is self._cycle
+            if leads:
+                self._call_ends()
+        if leads:
+            self._calls -= 1
+            return keep_alive
+        self._hand_back(connection, cycle, keep_alive)
+
+    def _hand_back(self, connection: Connection, cycle: RequestCycle, keep_alive: bool) -> NoReturn:
+        """Send the answer, and leave the rest to the one who leads by now."""
+        try:
+            connection.flush(cycle.out)
+        except ClientDisconnected:
+            connection.lost = True
+        self._returned.append((connection, cycle, keep_alive))
+        assert self._wakers is not None
+        try:
+            self._wakers[1].send(b"\0")
+        except BlockingIOError:
+            pass  # it wakes anyway
+        raise TakenOver
+
+    def _take_back(self) -> None:
+        """Go on with the connections that other threads have answered, and those that wait for a call."""
+        while self._returned:
+            connection, cycle, keep_alive = self._returned.popleft()
+            self._calls -= 1
+            del self._away[cycle]
+            self._spare.append(cycle)
+            if connection.state == CALLING:
+                self._resume(connection, keep_alive)
+        while self._parked and self._calls < self.options.max_calls:
+            connection = self._parked.popleft()
+            if connection.state == CALLING:
+                self._resume(connection, None)
+
+    def _resume(self, connection: Connection, answered: bool | None) -> None:
+        """What comes after a call for `connection` that was not made in its turn, or that call.
+
+        `answered` is whether the connection may persist, None before the call.
+        """
+        try:
+            if answered is None:
+                self._respond(connection, bool(connection.pending))
+            else:
+                self._answered(connection, answered, bool(connection.pending))
+            if connection.state in (CLOSED, CALLING):
+                return
+            if connection.pending and not connection.close_after and not connection.queue:
+                self._process(connection, connection.pending)
+            else:
+                self._settle(connection)
+        except ClientDisconnected as error:
+            connection.log_loss(error)
+            self._close(connection)
+        except Exception:
+            self.log.exception("Error while serving ip=%s", connection.remote_addr)
+            self._close(connection)
+
+    def _all_stuck(self) -> bool:
+        """Whether every call that may be made is made, and lasts longer than `timeout`."""
+        options = self.options
+        if not options.timeout or not options.max_calls or len(self._away) < options.max_calls:
+            return False
+        return all(self._now - begun >= options.timeout for begun in self._away.values())
+
+    def _woken(self) -> None:
+        assert self._wakers is not None
+        try:
+            self._wakers[0].recv(4096)
+        except BlockingIOError:
+            pass
 
     def _refuse(self, connection: Connection, error: HttpError, begun: bytes | bytearray = b"") -> None:
         """Answer the peer's mistake; nothing after it on the connection is read."""

@@ -51,6 +51,13 @@ class ResponseCut(ClientDisconnected):
     """A response cannot be brought to its end, by no fault of the peer: the operator is told."""
 
 
+class TakenOver(BaseException):
+    """Another thread leads the loop by now: the one in which this is raised must not touch it any more.
+
+    Never seen outside the loop and the worker that runs it.
+    """
+
+
 class HaltServer(BaseException):
     """Leave the arbiter's loop and end the process with `exit_status`."""
 

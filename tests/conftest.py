@@ -42,6 +42,7 @@ class Implementation:
     writer = property(lambda self: self._module("writer"))
     access = property(lambda self: self._module("access"))
     loop = property(lambda self: self._module("loop"))
+    crew = property(lambda self: self._module("crew"))
     orphan = property(lambda self: self._module("orphan"))
 
 

@@ -56,13 +56,15 @@ class WakeupPipe:
             self.drain()
         return woken
 
-    def drain(self) -> None:
-        """Take out whatever is in the pipe."""
+    def drain(self) -> bytes:
+        """Take out whatever is in the pipe: the numbers of signals, and a zero for each other call."""
+        told = b""
         try:
-            while len(os.read(self.read_fd, 4096)) == 4096:
-                pass
+            while (piece := os.read(self.read_fd, 4096)):
+                told += piece
         except OSError:
             pass
+        return told
 
     def close(self) -> None:
         """Close both ends and stop the signals from writing to them (main thread only)."""

@@ -7,4 +7,5 @@ from __future__ import annotations
 
 SUPPORTED_WORKERS = {
     "sync": "cyhorn.workers.sync.SyncWorker",
+    "gthread": "cyhorn.workers.gthread.ThreadWorker",
 }

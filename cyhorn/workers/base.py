@@ -105,10 +105,9 @@ class Worker:
         """Readable when a signal came in."""
         return self.PIPE[0] if self.PIPE else -1
 
-    def drain_wakeups(self) -> None:
-        """Empty the wake-up pipe."""
-        if self._wakeup is not None:
-            self._wakeup.drain()
+    def drain_wakeups(self) -> bytes:
+        """Empty the wake-up pipe. Returns the numbers of the signals that came in."""
+        return self._wakeup.drain() if self._wakeup is not None else b""
 
     def notify(self) -> None:
         """Say that this worker lives; to be called at least every `timeout` seconds."""

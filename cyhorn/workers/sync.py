@@ -31,6 +31,7 @@ _COMPUTED = frozenset(
         "access_with_request",
         "forwarded_allow_ips",
         "linger_timeout",
+        "max_calls",
         "max_requests",
         "multiprocess",
         "multithread",
@@ -40,6 +41,7 @@ _COMPUTED = frozenset(
         "proxy_allow_ips",
         "script_name",
         "tick",
+        "timeout",
     )
 )
 
@@ -86,6 +88,11 @@ class SyncWorker(Worker):
         )
         if not self.alive:
             self.loop.stop()
+        self.serve()
+
+    def serve(self) -> None:
+        """Run the loop to its end."""
+        assert self.loop is not None
         self.loop.run()
 
     def loop_options(self) -> LoopOptions:

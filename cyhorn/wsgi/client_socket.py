@@ -1,4 +1,4 @@
-"""environ["cyhorn.socket"] (and "gunicorn.socket"): the connection, for those who look below HTTP."""
+"""environ["gunicorn.socket"]: the connection, for those who look below HTTP."""
 
 from __future__ import annotations
 

@@ -63,6 +63,8 @@ class LoopOptions(NamedTuple):
     script_name: str = ""  # SCRIPT_NAME of the process environment
     multithread: bool = False
     multiprocess: bool = False
+    max_calls: int = 0  # calls of the application at a time, see Loop.lead; 0: one, in the loop's own thread
+    timeout: float = 0.0  # a call that takes longer is stuck
     context_isolation: bool = True
     max_requests: int = 0  # jitter included
 

@@ -68,7 +68,6 @@ def environ_template(
         "wsgi.run_once": False,
         "wsgi.file_wrapper": FileWrapper,
         "wsgi.early_hints": None,
-        "cyhorn.socket": None,
         "gunicorn.socket": None,
     }
     if not listener.is_unix:

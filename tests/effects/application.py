@@ -57,6 +57,7 @@ def process(environ: Environ) -> Any:
         "environ": dict(os.environ),
         "frozen": gc.get_freeze_count(),
         "multiprocess": environ["wsgi.multiprocess"],
+        "multithread": environ["wsgi.multithread"],
     }
 
 

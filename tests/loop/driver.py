@@ -297,13 +297,13 @@ class Served:
         return answer
 
     @contextlib.contextmanager
-    def in_thread(self) -> Iterator[None]:
-        """Run the loop in a thread meanwhile. The loop is stopped at the end."""
+    def in_thread(self, run_loop: Callable[[], None] | None = None) -> Iterator[None]:
+        """Run the loop in a thread meanwhile, by `run_loop` or its own `run`. It is stopped at the end."""
         failures: list[BaseException] = []
 
         def run() -> None:
             try:
-                self.loop.run()
+                (run_loop or self.loop.run)()
             except BaseException as error:
                 failures.append(error)
 

@@ -737,15 +737,14 @@ def test_the_environ_is_complete_and_true(impl):
         assert (environ["SERVER_NAME"], environ["SERVER_PORT"]) == ("127.0.0.1", str(served.address[1]))
         assert (environ["wsgi.multithread"], environ["wsgi.multiprocess"], environ["wsgi.run_once"]) == (False, True, False)
         assert environ["wsgi.version"] == (1, 0) and environ["wsgi.input_terminated"] is True
-        assert environ["cyhorn.socket"] is environ["gunicorn.socket"]
-        assert environ["cyhorn.socket"].fileno() == -1 or environ["cyhorn.socket"].getpeername() == (host, port)
+        assert environ["gunicorn.socket"].fileno() == -1 or environ["gunicorn.socket"].getpeername() == (host, port)
         assert all(type(value) is str for key, value in environ.items() if "." not in key)
         assert served.errors.getvalue() == "told\nab"
         client.close()
         served.turn_until(lambda: served.loop.connections == 0)
-        assert environ["cyhorn.socket"].fileno() == -1
+        assert environ["gunicorn.socket"].fileno() == -1
         with pytest.raises(OSError):
-            environ["cyhorn.socket"].getpeername()
+            environ["gunicorn.socket"].getpeername()
 
 
 def test_wsgi_input_reads_to_the_letter_and_never_past_the_body(impl):

@@ -377,7 +377,7 @@ def test_a_connection_that_a_child_of_the_application_holds_costs_no_turns(impl)
     kept: list[int] = []
 
     def application(environ, start_response):
-        kept.append(os.dup(environ["cyhorn.socket"].fileno()))
+        kept.append(os.dup(environ["gunicorn.socket"].fileno()))
         return hello(environ, start_response)
 
     with Served(impl, application, tick=0.05) as served:

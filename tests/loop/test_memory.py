@@ -72,7 +72,7 @@ def application(environ: Any, start_response: Any) -> Any:
     if target == "/file":
         return environ["wsgi.file_wrapper"](open(__file__, "rb"))
     if target == "/socket":
-        environ["cyhorn.socket"].family  # noqa: B018
+        environ["gunicorn.socket"].family  # noqa: B018
     return [environ["wsgi.input"].read(), b"x" * 20000]
 
 

@@ -492,7 +492,7 @@ def test_a_client_that_is_gone_is_logged_as_499(impl):
 
     def started(environ, start_response):
         start_response("200 OK", [])
-        environ["cyhorn.socket"].shutdown(socket.SHUT_RDWR)
+        environ["gunicorn.socket"].shutdown(socket.SHUT_RDWR)
         return application_started(environ, start_response)
 
     lines_told = access_lines(impl, lambda response, environ, seconds: lines.append(response.status_code))

@@ -82,6 +82,7 @@ PYTHON_SIDE = (
     "cyhorn._cycle_py",
     "cyhorn._access_py",
     "cyhorn._loop_py",
+    "cyhorn._crew_py",
     "cyhorn._orphan_py",
 )
 

@@ -36,12 +36,13 @@ LAYERS = {
     "connection": 3,
     "cycle": 4,
     "loop": 5,
-    "workers": 6,
-    "master": 7,
-    "arbiter": 8,
-    "app": 9,
-    "cli": 10,
-    "__main__": 11,
+    "crew": 6,
+    "workers": 7,
+    "master": 8,
+    "arbiter": 9,
+    "app": 10,
+    "cli": 11,
+    "__main__": 12,
 }
 #: Leaf services use nothing of the house but what is listed.
 LEAVES = {
@@ -55,7 +56,7 @@ LEAVES = {
 REQUEST_WAY_BANS = {"config", "log", "process"}
 #: Twins without a face: only other twins use them.
 INNER_TWINS = ("pulse", "connection", "cycle")
-FACES = ("parser", "environ", "writer", "access", "loop", "orphan")
+FACES = ("parser", "environ", "writer", "access", "loop", "crew", "orphan")
 #: Who may ask which side runs, and why: the boot line and ``--version`` say it.
 TELLS_THE_SIDE = {*FACES, "cli", "arbiter", "config", "app"}
 
@@ -146,7 +147,7 @@ def test_a_module_imports_only_what_lies_below_it(file: Path) -> None:
         if own in LEAVES:
             assert other in LEAVES[own], f"{own} may not import {name}"
         elif other in LEAVES:
-            assert not (LAYERS[own] <= LAYERS["loop"] and other in REQUEST_WAY_BANS), (
+            assert not (LAYERS[own] <= LAYERS["crew"] and other in REQUEST_WAY_BANS), (
                 f"{own} may not know {name}"
             )
             assert LAYERS[own] > LAYERS["parser"], f"{own} may not import {name}"

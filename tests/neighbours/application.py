@@ -63,7 +63,7 @@ def blocks(data: bytes) -> Iterator[bytes]:
 
 
 def connection(environ: Environ) -> tuple[str, str]:
-    return ("X-Connection", str(os.fstat(environ["cyhorn.socket"].fileno()).st_ino))
+    return ("X-Connection", str(os.fstat(environ["gunicorn.socket"].fileno()).st_ino))
 
 
 def answer(

@@ -270,7 +270,7 @@ class _Closing:
     counts: dict[int, int] = {}
 
     def __init__(self, environ: Environ, *items: Any) -> None:
-        self.key = environ["cyhorn.socket"].fileno()
+        self.key = environ["gunicorn.socket"].fileno()
         self.items = items
         self.counts[self.key] = 0
 
@@ -316,7 +316,7 @@ def close_raises(environ: Environ, start_response: Any) -> Any:
 
 def close_count(environ: Environ, start_response: Any) -> list[bytes]:
     start_response("200 OK", TEXT)
-    return [str(_Closing.counts.pop(environ["cyhorn.socket"].fileno(), None)).encode()]
+    return [str(_Closing.counts.pop(environ["gunicorn.socket"].fileno(), None)).encode()]
 
 
 #: name → what PEP 3333 and RFC 3875 say that it is
