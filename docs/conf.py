@@ -12,4 +12,4 @@ myst_heading_anchors = 3
 html_theme = "furo"
 exclude_patterns = ["_build"]
 # Links out of docs/ are for those who read in the repository; tests/manual follows every link.
-suppress_warnings = ["myst.xref_missing", "toc.not_included", "toc.empty_glob"]
+suppress_warnings = ["myst.xref_missing", "toc.not_included"]
