@@ -42,7 +42,7 @@ REFUSED = {
 }
 
 #: Gunicorn's workers that cyhorn is going to have. Where the module is missing, this is said.
-PROMISED = ("gthread", "gevent", "gevent_wsgi", "gevent_pywsgi")
+PROMISED = ("gevent", "gevent_wsgi", "gevent_pywsgi")
 
 
 class ClassFamily(NamedTuple):

@@ -19,6 +19,8 @@ from tests.integration.harness import Server
 KINDS = {
     "sync-compiled": ("sync", "compiled"),
     "sync-python": ("sync", "python"),
+    "gthread-compiled": ("gthread", "compiled"),
+    "gthread-python": ("gthread", "python"),
     "third-party": ("tests.integration.line_worker.LineWorker", "python"),
 }
 
@@ -29,7 +31,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "kind" in metafunc.fixturenames:
         wanted = [*sides(metafunc.config), "party"]
         only = metafunc.definition.get_closest_marker("kinds")
-        names = [name for name in KINDS if name.split("-")[1] in wanted and (not only or name in only.args)]
+        names = [
+            name
+            for name in KINDS
+            if name.split("-")[1] in wanted
+            and (name in only.args if only else not name.startswith("gthread"))
+        ]
         metafunc.parametrize("kind", names)
 
 
