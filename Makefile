@@ -11,10 +11,10 @@ ARGS   ?=
 JOBS   ?= auto
 
 PY     := $(VENV)/bin/python
-SOURCE := setup.py cyhorn tests examples perf fuzz docs
+SOURCE := setup.py cyhorn tests examples perf fuzz docs reliability
 
 .DEFAULT_GOAL := help
-.PHONY: help venv build serve test neighbours browser lint format annotate perf compare icount syscalls regression sanitize fuzz guided docs clean
+.PHONY: help venv build serve test neighbours browser lint format annotate perf compare icount syscalls regression sanitize fuzz guided reliability soak docs clean
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "make %-11s %s\n", $$1, $$2}'
@@ -77,6 +77,12 @@ fuzz: build ## feed mutated bytes and whole connections to both twins (ARGS="--s
 guided: build ## fuzz by coverage, with atheris (ARGS="head|body|loop --guide compiled|python --seconds 600")
 	$(PY) -m pip install --quiet 'atheris>=2.3'
 	$(PY) -m fuzz.guided $(or $(ARGS),loop --guide python)
+
+reliability: build ## what happens when something fails, as figures (ARGS=--short; ARGS=--write for docs/reliability.md)
+	$(PY) -m reliability $(ARGS)
+
+soak: build ## half an hour of everything at once (ARGS="--minutes 5")
+	$(PY) -m reliability.soak $(ARGS)
 
 docs: $(VENV)/.docs ## write the manual to docs/_build, warnings are errors (installs Sphinx)
 	$(PY) -m sphinx -W --keep-going --quiet -b html docs docs/_build

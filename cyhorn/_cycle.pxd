@@ -34,6 +34,8 @@ cdef class RequestCycle:
     # connection may persist. Afterwards `c.lost` says that the client is gone, and `c.close_after`
     # that an error was answered in the application's stead.
     cdef bint respond(self, Connection c, bint keep_alive, bint pipelined) except -1
+    # Let the answer that the application is making say that it is the last, unless its head has left.
+    cdef int stop(self) noexcept
     # Answer the peer's mistake; nothing after it on the connection is read.
     cdef int refuse(self, Connection c, object error, bint head_only) except -1
     cdef int send_continue(self, Connection c) except -1

@@ -65,6 +65,11 @@ cdef class RequestCycle:
         self.writer.write_callable = <PyObject *>self.write
         return 0
 
+    cdef int stop(self) noexcept:
+        if self.current is not None and not self.writer.headers_sent:
+            self.writer.keep_alive = False
+        return 0
+
     cdef bint respond(self, Connection c, bint keep_alive, bint pipelined) except -1:
         cdef ResponseWriter writer
         cdef dict environ = c.environ

@@ -107,6 +107,11 @@ class RequestCycle:
             self._complain(writer, head)
         return writer.keep_alive
 
+    def stop(self) -> None:
+        """Let the answer that the application is making say that it is the last, unless its head has left."""
+        if self._current is not None and not self._writer.headers_sent:
+            self._writer.keep_alive = False
+
     def _account(
         self, writer: ResponseWriter, environ: dict[str, Any], request: Request | None, begun: float
     ) -> None:

@@ -35,6 +35,7 @@ cdef class Loop:
     cdef unsigned int serial
     cdef list listeners
     cdef dict watched                 # descriptor → callable
+    cdef unsigned int long_caller     # serial of the connection that has kept them waiting, and stays
     cdef int late_turns               # this turn and so many more serve who waited behind a long call
     cdef int last_count               # events of the turn before
     cdef long long now
@@ -87,6 +88,7 @@ cdef class Loop:
     cdef int watch(self, Connection c, uint32_t events) except -1
     cdef bint accept(self, Listener listener) except -1
     cdef int pause(self, Listener listener, long long duration) except -1
+    cdef int stand_back(self) except -1
     cdef int accepted(self, int fd, const unsigned char *address, Listener listener) except -1
     cdef int drop(self, Connection c) except -1
     cdef int finish(self, Connection c) except -1

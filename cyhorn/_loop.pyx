@@ -252,6 +252,8 @@ cdef class Loop:
         May be called from a signal handler or from the application's thread.
         """
         self.stopping = True
+        for cycle in (self.cycle, *self.away):
+            (<RequestCycle>cycle).stop()
 
     def adopt(self, sock, int listener=0):
         """Serve the connected socket `sock` as if listener number `listener` had accepted it."""
@@ -495,6 +497,13 @@ cdef class Loop:
         if not listener.resume_at:
             self.control(EPOLL_CTL_DEL, listener.fd, 0, 0)
         listener.resume_at = self.now + duration
+        return 0
+
+    cdef int stand_back(self) except -1:
+        """After a long call: who is sent away now does not come back to this worker."""
+        if not self.stopping and self.pulse.others_wait():
+            for listener in self.listeners:
+                self.pause(<Listener>listener, SHARE_PAUSE)
         return 0
 
     cdef int accepted(self, int fd, const unsigned char *address, Listener listener) except -1:
@@ -841,7 +850,7 @@ cdef class Loop:
                 self.on_max_requests()
         if self.stopping or (not self.buffer_request_body and c.body_awaited()):
             keep_alive = False  # the application may leave some of the body unread
-        if self.late_turns and keep_alive and self.pulse.others_wait():
+        if self.late_turns and keep_alive and c.serial != self.long_caller and self.pulse.others_wait():
             keep_alive = False  # the client has waited here, and need not: others have nothing to do
         if self.max_calls:
             keep_alive = self.call(c, keep_alive, pipelined)
@@ -851,6 +860,8 @@ cdef class Loop:
         self.now = clock_ns(CLOCK_MONOTONIC_COARSE)  # whoever waits from now on does not pay for the call
         if self.now - before >= LONG_CALL:
             self.late_turns = 2  # the rest of this turn, and what came in during the call
+            self.long_caller = c.serial
+            self.stand_back()
         return self.answered(c, keep_alive, pipelined)
 
     cdef int answered(self, Connection c, bint keep_alive, bint pipelined) except -1:

@@ -106,6 +106,7 @@ class Loop:
         self.stopping = False
         self._draining = False  # stop has taken effect
         self._connections: dict[int, Connection] = {}
+        self._long_caller: Connection | None = None  # who has kept them waiting, and stays
         self._late_turns = 0  # this turn and so many more serve who waited behind a long call
         self._now = time.monotonic()
         self._next_tick = 0.0
@@ -197,6 +198,8 @@ class Loop:
         May be called from a signal handler or from the application's thread.
         """
         self.stopping = True
+        for cycle in (self._cycle, *self._away):
+            cycle.stop()
 
     def adopt(self, sock: socket.socket, listener: int = 0) -> None:
         """Serve the connected socket `sock` as if listener number `listener` had accepted it."""
@@ -231,7 +234,10 @@ class Loop:
         if not self._all_stuck():
             self._pulse.beat()
         self._pulse.mark(busy=True)
-        self._late_turns = max(0, self._late_turns - 1)
+        if self._late_turns:
+            self._late_turns -= 1
+            if not self._late_turns:
+                self._long_caller = None
         for key, mask in events:
             target = key.data
             if type(target) is Connection:
@@ -360,6 +366,12 @@ class Loop:
         if not listener.resume_at:
             self._selector.unregister(listener.info.sock)
         listener.resume_at = self._now + seconds
+
+    def _stand_back(self) -> None:
+        """After a long call: who is sent away now does not come back to this worker."""
+        if not self.stopping and self._pulse.others_wait():
+            for listener in self._listeners:
+                self._pause(listener, SHARE_PAUSE)
 
     def _has_its_share(self) -> bool:
         """Whether this worker holds more connections than the others that accept."""
@@ -628,8 +640,9 @@ class Loop:
         keep_alive = head.keep_alive and self.options.keepalive > 0 and not self.stopping
         if not self.options.buffer_request_body and connection.body_awaited():
             keep_alive = False  # the application may leave some of it unread
-        if self._late_turns and keep_alive and self._pulse.others_wait():
-            keep_alive = False  # the client has waited here, and need not: others have nothing to do
+        waited = self._late_turns > 0 and connection is not self._long_caller
+        if waited and keep_alive and self._pulse.others_wait():
+            keep_alive = False  # the client need not wait here: others have nothing to do
         if self.options.max_calls:
             keep_alive = self._call(connection, keep_alive, pipelined)
         else:
@@ -637,6 +650,8 @@ class Loop:
         before, self._now = self._now, time.monotonic()  # who waits from now on does not pay for the call
         if self._now - before >= LONG_CALL:
             self._late_turns = 2  # the rest of this turn, and what came in during the call
+            self._long_caller = connection
+            self._stand_back()
         self._answered(connection, keep_alive, pipelined)
 
     def _answered(self, connection: Connection, keep_alive: bool, pipelined: bool) -> None:

@@ -760,22 +760,23 @@ class Arbiter:
     def stop(self, graceful: bool = True) -> None:
         """Stop the workers, see `Stop`, and let go of the listeners.
 
-        The workers are asked before the listeners are closed here: each accepts and answers what the
-        kernel has queued, and lets go of its own copy then.
+        The listeners are closed here before the workers are asked. Each worker then accepts and answers
+        what the kernel has queued, and lets go of its own copy: the last one to do so is one that has
+        looked, where this process would reset whoever connected meanwhile.
         """
         if self._stopping:
             return
         self._stopping = True
         self._supervisor.stopping(self.reexec_pid)
-        stop = Stop(self, graceful)
-        stop.ask()
-        if self._rehearsal is not None:
-            self._rehearsal.kill()
         unlink = self._owns_sockets()
         if self._reload is not None:
             self._reload.finish(unlink)
         close_listeners(self.LISTENERS, unlink=unlink)
         self.LISTENERS = []
+        stop = Stop(self, graceful)
+        stop.ask()
+        if self._rehearsal is not None:
+            self._rehearsal.kill()
         stop.wait()
 
     def _owns_sockets(self) -> bool:

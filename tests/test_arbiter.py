@@ -66,6 +66,7 @@ def test_nworkers_changed_is_called_for_changes_only() -> None:
     assert seen == [(2, None), (5, 2)]
 
 
+@pytest.mark.rule(25)
 def test_every_signal_is_queued_in_order_and_wakes_the_loop(handlers: None) -> None:
     arbiter = Arbiter(Embedded())
     arbiter.init_signals()

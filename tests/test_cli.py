@@ -122,6 +122,7 @@ def test_an_application_called_migrate_is_served_by_its_whole_name(project: Path
         (("--log-level", "inof", "shop:app"), "loglevel = 'inof'"),
     ],
 )
+@pytest.mark.rule(7, 9)
 def test_a_mistake_in_a_value_is_one_line_and_exit_1(
     project: Path, argv: tuple[str, ...], words: str
 ) -> None:
@@ -140,6 +141,7 @@ def test_a_mistake_in_a_value_is_one_line_and_exit_1(
         ("def post_fork(server): pass\n", "use a function of (server, worker)"),
     ],
 )
+@pytest.mark.rule(7, 9)
 def test_a_mistake_in_a_config_file_is_one_line_and_exit_1(project: Path, text: str, words: str) -> None:
     (project / "cyhorn.conf.py").write_text(text)
     done = cyhorn(project, "shop:app")
@@ -157,6 +159,7 @@ def test_a_mistake_in_a_config_file_is_one_line_and_exit_1(project: Path, text: 
         (("shop:app",), {"GUNICORN_CMD_ARGS": "--xyz"}, "unknown flag --xyz"),
     ],
 )
+@pytest.mark.rule(7, 9)
 def test_a_mistake_in_a_flag_is_one_line_and_exit_2(
     project: Path, argv: tuple[str, ...], variables: dict[str, str], words: str
 ) -> None:

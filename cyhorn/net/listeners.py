@@ -30,6 +30,7 @@ from typing import Any, Final
 
 from cyhorn.errors import ConfigError, ListenError
 from cyhorn.net.addresses import Address, address_url, is_ipv6
+from cyhorn.net.newcomers import hold_off
 
 #: A failed bind is tried again this often, `BIND_PAUSE` seconds apart: long enough for
 #: the orphans of a dead master to let go of the address.
@@ -241,13 +242,16 @@ def worker_listeners(cfg: Any, log: Any, listeners: Sequence[Listener]) -> list[
 
 
 def close_listeners(listeners: Iterable[Listener], unlink: bool = True) -> None:
-    """Close `listeners` and, with `unlink`, remove the unix socket files that are still ours.
+    """Close `listeners` for good: with `unlink` nobody can connect to those that are ours any more.
 
-    Pass `unlink=False` where a successor or a supervisor goes on using them.
+    The file of a unix socket is removed, and a TCP socket that others still share lets nobody in
+    (`newcomers`). Pass `unlink=False` where a successor or a supervisor goes on using them.
     """
     for listener in listeners:
         if unlink:
             listener.unlink()
+            if not listener.inherited:
+                hold_off(listener.sock)
         listener.close()
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import sides
+from tests.conftest import Implementation, sides
 from tests.integration.harness import Server
 
 #: Name → (worker class, CYHORN_IMPL).
@@ -25,6 +25,9 @@ KINDS = {
 }
 
 Start = Callable[..., Server]
+
+#: app.py of `serve_workload`.
+WORKLOAD = "import os\nfrom tests.integration.workload import app\nos.write(1, b'LOADED in %d\\n' % os.getpid())\n"
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -40,32 +43,49 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("kind", names)
 
 
-def starter(kind: str, folder: Path) -> Iterator[Start]:
+def starter(kind: str, folder: Path, request: pytest.FixtureRequest | None = None) -> Iterator[Start]:
+    """What starts servers of `kind` in `folder`. In the end they are gone, and their logs are judged.
+
+    A warning, an error or a traceback that the test has neither waited for nor announced by
+    ``@pytest.mark.provokes("pattern", ...)`` is its failure.
+    """
     servers: list[Server] = []
+    marks = request.node.iter_markers("provokes") if request is not None else ()
+    provoked = [pattern for mark in marks for pattern in mark.args]
     worker_class, impl = KINDS[kind]
 
     def start(config: str | None = "", **options: Any) -> Server:
         servers.append(Server(folder, worker_class, impl, config, **options))
+        servers[-1].expect(*provoked)
         return servers[-1]
 
     yield start
+    incidents = [line for server in servers for line in server.incidents()]
     for server in servers:
         server.destroy()
+    assert incidents == [], "the log tells of what nobody expected:\n" + "\n".join(incidents)
 
 
 @pytest.fixture
-def serve(kind: str, tmp_path: Path) -> Iterator[Start]:
+def serve(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Start]:
     """Starts servers of one kind: ``serve(config, arguments=[...])``. They are gone after the test."""
-    yield from starter(kind, tmp_path)
+    yield from starter(kind, tmp_path, request)
 
 
 @pytest.fixture
-def serve_sync(tmp_path: Path) -> Iterator[Start]:
+def serve_sync(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Start]:
     """The same, with the sync worker, for tests of what both its sides share."""
-    yield from starter("sync-python", tmp_path)
+    yield from starter("sync-python", tmp_path, request)
 
 
 @pytest.fixture
-def serve_any(tmp_path: Path) -> Iterator[Start]:
+def serve_any(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Start]:
     """The same, with whatever kind of worker, for tests of the master."""
-    yield from starter("third-party", tmp_path)
+    yield from starter("third-party", tmp_path, request)
+
+
+@pytest.fixture
+def serve_workload(impl: Implementation, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Start]:
+    """Starts servers with the sync worker of one side, around the application of `workload`."""
+    (tmp_path / "app.py").write_text(WORKLOAD)
+    yield from starter(f"sync-{impl.name}", tmp_path, request)

@@ -22,6 +22,13 @@ from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 20.0
+#: For what comes at once because an event announces it: far below the timeouts and graces of these tests, far
+#: above what a loaded machine adds. `python -m reliability` gives the figures and holds them to their bounds.
+SOON = 10.0
+
+#: What a server does not log in a life without incident.
+_INCIDENT = re.compile(r"\[(WARNING|ERROR|CRITICAL)\]|^Traceback ")
+_LINE = re.compile(r"^\[[^]]*\] \[\d+\] \[[A-Z]+\] ")
 
 #: An application that says who it is: ``/`` gives the version of its code; see the paths below.
 APPLICATION = """
@@ -133,6 +140,7 @@ class Server:
         self.lines: list[str] = []
         self._news = threading.Condition()
         self._finished = False
+        self._expected: set[str] = set()
         self.application_file = folder / "app.py"
         self.config_file = folder / "cyhorn.conf.py"
         if not self.application_file.exists():
@@ -203,6 +211,7 @@ class Server:
     def wait_for(self, pattern: str, since: int = 0, count: int = 1, patience: float = PATIENCE) -> list[str]:
         """The first `count` lines behind `since` that match; waits for them."""
         deadline = Deadline(patience)
+        self._expected.add(pattern)
         with self._news:
             while True:
                 found = [line for line in self.lines[since:] if re.search(pattern, line)]
@@ -211,6 +220,24 @@ class Server:
                 if deadline.is_over() or self._finished:
                     raise AssertionError(f"no {pattern!r} ({count}) in the log:\n{self.log()}")
                 self._news.wait(0.02)
+
+    def expect(self, *patterns: str) -> None:
+        """Lines that match are what the test provokes. What is waited for is expected, too."""
+        self._expected.update(patterns)
+
+    def incidents(self) -> list[str]:
+        """The warnings, errors and tracebacks that nobody expected.
+
+        A traceback belongs to the line before it.
+        """
+        found, expected = [], False
+        for line in list(self.lines):
+            begins = _LINE.search(line)
+            if begins:
+                expected = any(re.search(pattern, line) for pattern in self._expected)
+            if _INCIDENT.search(line) and not (expected or any(re.search(p, line) for p in self._expected)):
+                found.append(line)
+        return found
 
     def seen(self, pattern: str, since: int = 0) -> list[str]:
         return [line for line in self.lines[since:] if re.search(pattern, line)]

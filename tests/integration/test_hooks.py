@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.harness import Server, until
+from tests.integration.harness import SOON, Server, until
 
 Serve = Callable[..., Server]
 
@@ -90,6 +90,7 @@ def type_of_worker(folder: Path) -> str:
     return next(line for line in noted(folder) if "pre_fork" in line).split()[-1]
 
 
+@pytest.mark.provokes("WORKER TIMEOUT", "Error handling request /sleep", "exited with code 1")
 def test_worker_abort_is_called_when_the_master_gives_a_worker_up(serve: Serve, tmp_path: Path) -> None:
     server = serve(RECORDER + "\ntimeout = 1\n").ready()
     with server.occupy(60):
@@ -97,6 +98,8 @@ def test_worker_abort_is_called_when_the_master_gives_a_worker_up(serve: Serve, 
 
 
 @pytest.mark.parametrize("hook", ["on_starting", "when_ready"])
+@pytest.mark.rule(41)
+@pytest.mark.provokes("hook (on_starting|when_ready)")
 def test_a_hook_of_the_start_that_raises_ends_it_with_1(serve_any: Serve, tmp_path: Path, hook: str) -> None:
     server = serve_any(
         f"def {hook}(server):\n    raise RuntimeError('boom')\npidfile = 'pid'\nbind = 'unix:socket'", bind=""
@@ -109,6 +112,8 @@ def test_a_hook_of_the_start_that_raises_ends_it_with_1(serve_any: Serve, tmp_pa
 
 
 @pytest.mark.parametrize("hook", ["pre_fork", "post_fork", "post_worker_init"])
+@pytest.mark.rule(41)
+@pytest.mark.provokes("hook (pre_fork|post_fork|post_worker_init)", "exited with code", "Reason: ", "Shutting down: ")
 def test_a_hook_of_the_boot_that_raises_fails_the_boot(serve_any: Serve, hook: str) -> None:
     parameters = "worker" if hook == "post_worker_init" else "server, worker"
     server = serve_any(f"def {hook}({parameters}):\n    raise RuntimeError('boom')\n")
@@ -118,6 +123,8 @@ def test_a_hook_of_the_boot_that_raises_fails_the_boot(serve_any: Serve, hook: s
 
 
 @pytest.mark.parametrize("hook", ["pre_fork", "post_fork", "post_worker_init"])
+@pytest.mark.rule(10, 41)
+@pytest.mark.provokes("hook (pre_fork|post_fork|post_worker_init)", "exited with code")
 def test_a_hook_of_the_boot_that_raises_during_a_reload_keeps_the_old(serve_any: Serve, hook: str) -> None:
     parameters = "worker" if hook == "post_worker_init" else "server, worker"
     server = serve_any().ready()
@@ -143,6 +150,8 @@ def nworkers_changed(server, new_value, old_value): raise RuntimeError("boom nwo
 """
 
 
+@pytest.mark.rule(41)
+@pytest.mark.provokes("The hook [a-z_]+ failed")
 def test_hooks_that_raise_later_are_logged_and_end_nothing(serve_any: Serve) -> None:
     server = serve_any(RAISING).ready()
     server.signal(signal.SIGHUP)
@@ -156,4 +165,4 @@ def test_hooks_that_raise_later_are_logged_and_end_nothing(serve_any: Serve) -> 
     assert server.wait_exit() == 0
     for hook in ("child_exit", "worker_exit", "worker_int", "on_reload", "on_exit", "nworkers_changed"):
         assert server.seen(rf"\[ERROR\] The hook {hook} failed"), hook
-    until(lambda: server.zombies() == [], "no zombie", 1.5)
+    until(lambda: server.zombies() == [], "no zombie", SOON)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.harness import Load, Server, descriptors, is_alive, until
+from tests.integration.harness import SOON, Load, Server, descriptors, is_alive, until
 
 Serve = Callable[..., Server]
 
@@ -23,6 +23,7 @@ def reload(server: Server) -> int:
     return mark
 
 
+@pytest.mark.rule(12)
 def test_twenty_reloads_under_load_fail_no_request(serve: Serve) -> None:
     server = serve("workers = 2").ready(2)
     with Load(server) as load:
@@ -33,7 +34,7 @@ def test_twenty_reloads_under_load_fail_no_request(serve: Serve) -> None:
     assert load.failures == []
     server.serves("round 19")
     until(lambda: len(server.workers()) == 2, "the old workers' end")
-    until(lambda: server.zombies() == [], "no zombie", 1.5)
+    until(lambda: server.zombies() == [], "no zombie", SOON)
 
 
 def open_gate(gate: Path) -> None:
@@ -42,6 +43,7 @@ def open_gate(gate: Path) -> None:
         os.close(os.open(gate, os.O_WRONLY | os.O_NONBLOCK))
 
 
+@pytest.mark.rule(11)
 def test_no_old_worker_leaves_before_a_new_one_is_ready(serve: Serve, tmp_path: Path) -> None:
     server = serve("workers = 2").ready(2)
     old = server.workers()
@@ -94,6 +96,8 @@ BROKEN = {
 
 @pytest.mark.parametrize("preload", [False, True])
 @pytest.mark.parametrize("how", BROKEN)
+@pytest.mark.rule(10)
+@pytest.mark.provokes("Exception in worker process", "called sys.exit", "cannot be preloaded", "exited with code", "was sent SIGKILL", "no attribute")
 def test_code_that_does_not_boot_leaves_the_old_code_serving(serve: Serve, how: str, preload: bool) -> None:
     server = serve(f"workers = 2\npreload_app = {preload}").ready(2)
     old = sorted(server.workers())
@@ -125,6 +129,7 @@ def test_code_that_does_not_boot_leaves_the_old_code_serving(serve: Serve, how: 
         "raw_env = ['NO_VALUE']",
     ],
 )
+@pytest.mark.rule(10)
 def test_a_configuration_that_is_wrong_leaves_everything_as_it_was(serve_any: Serve, config: str) -> None:
     server = serve_any("workers = 2\nraw_env = ['COLOUR=green']").ready(2)
     old = sorted(server.workers())
@@ -141,6 +146,8 @@ def test_a_configuration_that_is_wrong_leaves_everything_as_it_was(serve_any: Se
     assert server.stop() == 0
 
 
+@pytest.mark.rule(10)
+@pytest.mark.provokes("Can't connect to", "connection to .* failed")
 def test_an_address_that_cannot_be_bound_leaves_everything_as_it_was(
     serve_any: Serve, tmp_path: Path
 ) -> None:
@@ -148,7 +155,7 @@ def test_an_address_that_cannot_be_bound_leaves_everything_as_it_was(
     old = server.workers()
     for wrong in ("unix:nowhere/at/all", "unix:app.py"):
         server.write_config(f"bind = ['unix:here', {wrong!r}]")
-        server.wait_for("Reload failed: .*keep serving", reload(server), patience=3)
+        server.wait_for("Reload failed: .*keep serving", reload(server), patience=SOON)
         assert server.workers() == old
         assert server.get() == "one"
     assert (tmp_path / "here").is_socket()
@@ -177,6 +184,7 @@ def test_preloaded_code_is_reloaded_with_the_modules_it_imports(serve_any: Serve
     assert len(server.seen("Booting worker")) == 3
 
 
+@pytest.mark.rule(14)
 def test_hups_during_a_reload_end_with_the_newest_code(serve: Serve) -> None:
     server = serve("workers = 2").ready(2)
     with Load(server, clients=1) as load:
@@ -206,6 +214,8 @@ def test_a_stop_interrupts_the_loading_of_a_preloaded_application(serve_any: Ser
     assert server.stop() == 0
 
 
+@pytest.mark.rule(10)
+@pytest.mark.provokes("Exception in worker process", "exited with code")
 def test_changed_binds_are_opened_before_the_old_are_closed(serve: Serve, tmp_path: Path) -> None:
     server = serve("workers = 2\nbind = ['unix:kept', 'unix:former']", bind="").ready(2)
     kept, former, new = (tmp_path / name for name in ("kept", "former", "new"))
@@ -230,6 +240,7 @@ def test_changed_binds_are_opened_before_the_old_are_closed(serve: Serve, tmp_pa
     assert not any(path.exists() for path in (kept, former, new))
 
 
+@pytest.mark.rule(15)
 def test_reloads_cost_no_descriptor(serve: Serve) -> None:
     server = serve("accesslog = 'access'\nerrorlog = '-'").ready()
     counts = []
@@ -241,6 +252,8 @@ def test_reloads_cost_no_descriptor(serve: Serve) -> None:
     assert len(set(counts)) == 1
 
 
+@pytest.mark.rule(15)
+@pytest.mark.provokes("did not leave in time", "was sent SIGKILL")
 def test_old_workers_that_do_not_leave_are_killed_after_their_grace(serve: Serve) -> None:
     server = serve("workers = 1\ngraceful_timeout = 1").ready()
     [old] = server.workers()
@@ -248,7 +261,7 @@ def test_old_workers_that_do_not_leave_are_killed_after_their_grace(serve: Serve
         server.write_application("two")
         mark = reload(server)
         server.wait_for("Reload done", mark)
-        until(lambda: not is_alive(old), "the end of the stuck worker", 5)
+        until(lambda: not is_alive(old), "the end of the stuck worker", SOON)
     assert server.seen(rf"Worker \(pid:{old}\) did not leave in time", mark)
     server.serves("two")
 
@@ -261,6 +274,8 @@ def test_the_number_of_workers_follows_the_configuration(serve_any: Serve) -> No
         until(lambda count=count: len(server.workers()) == count, f"{count} workers")
 
 
+@pytest.mark.rule(10)
+@pytest.mark.provokes("Exception in worker process", "was sent SIGKILL", "do not stay up")
 def test_a_reload_after_a_failed_boot_later_on_brings_the_service_back(serve_any: Serve) -> None:
     """The crash loop of a worker that lost its code backs off, and HUP ends it."""
     server = serve_any("workers = 1").ready()

@@ -53,6 +53,8 @@ def test_processes_carry_the_application_in_their_titles(serve: Serve) -> None:
         ("app = 3", 4, "App failed to load."),
     ],
 )
+@pytest.mark.rule(2, 7, 8)
+@pytest.mark.provokes("Exception in worker process", "exited with code", "Reason: ", "Shutting down: ", "is not callable", "called sys.exit", "no attribute")
 def test_a_boot_that_fails_ends_the_master_with_its_code(
     serve_any: Serve, tmp_path: Path, source: str, code: int, line: str
 ) -> None:
@@ -66,11 +68,14 @@ def test_a_boot_that_fails_ends_the_master_with_its_code(
 
 
 @pytest.mark.parametrize("source", ["raise RuntimeError('broken')", "app = 3"])
+@pytest.mark.rule(7)
+@pytest.mark.provokes("cannot be preloaded")
 def test_a_preload_that_fails_ends_the_start_with_1(serve_any: Serve, tmp_path: Path, source: str) -> None:
     (tmp_path / "app.py").write_text(source + "\n")
     assert serve_any(arguments=["--preload"]).wait_exit() == 1
 
 
+@pytest.mark.provokes("exited with code", "Reason: ", "Shutting down: ", "called sys.exit")
 def test_an_application_that_exits_while_it_loads_is_named_as_the_cause(
     serve_any: Serve, tmp_path: Path
 ) -> None:
@@ -80,6 +85,8 @@ def test_an_application_that_exits_while_it_loads_is_named_as_the_cause(
     assert server.seen(r"The application called sys\.exit\(7\)")
 
 
+@pytest.mark.rule(2, 4, 5)
+@pytest.mark.provokes("Connection in use|connection to .* failed", "http-no")
 def test_an_address_in_use_ends_the_start_with_1_and_leaves_nothing(serve_any: Serve, tmp_path: Path) -> None:
     path = tmp_path / "taken"
     with socket.socket(socket.AF_UNIX) as taken:
@@ -99,6 +106,7 @@ def test_an_address_in_use_ends_the_start_with_1_and_leaves_nothing(serve_any: S
 # --- the pid file ------------------------------------------------------------------------
 
 
+@pytest.mark.rule(2)
 def test_the_pid_file_names_the_master_while_it_runs(serve_any: Serve, tmp_path: Path) -> None:
     server = serve_any("pidfile = 'pid'").ready()
     file = tmp_path / "pid"
@@ -109,12 +117,15 @@ def test_the_pid_file_names_the_master_while_it_runs(serve_any: Serve, tmp_path:
 
 
 @pytest.mark.parametrize("content", ["", "garbage\n", "999999999\n", "-1\n", "0\n"])
+@pytest.mark.rule(3)
 def test_a_stale_pid_file_is_taken_over(serve_any: Serve, tmp_path: Path, content: str) -> None:
     (tmp_path / "pid").write_text(content)
     server = serve_any("pidfile = 'pid'").ready()
     assert (tmp_path / "pid").read_text() == f"{server.pid}\n"
 
 
+@pytest.mark.rule(2, 3)
+@pytest.mark.provokes("Already running on PID")
 def test_a_live_pid_file_is_refused_and_left(serve_any: Serve, tmp_path: Path) -> None:
     (tmp_path / "pid").write_text(f"{os.getpid()}\n")
     server = serve_any("pidfile = 'pid'")
@@ -125,6 +136,8 @@ def test_a_live_pid_file_is_refused_and_left(serve_any: Serve, tmp_path: Path) -
     assert (tmp_path / "pid").read_text() == f"{os.getpid()}\n"
 
 
+@pytest.mark.rule(7)
+@pytest.mark.provokes("pidfile: cannot write")
 def test_a_pid_file_that_cannot_be_written_is_one_line_and_1(serve_any: Serve, tmp_path: Path) -> None:
     server = serve_any("pidfile = 'nowhere/pid'")
     assert server.wait_exit() == 1
@@ -135,6 +148,7 @@ def test_a_pid_file_that_cannot_be_written_is_one_line_and_1(serve_any: Serve, t
 # --- development -------------------------------------------------------------------------
 
 
+@pytest.mark.provokes("The application does not load", "Reloader is on")
 def test_with_reload_a_broken_application_is_a_page_until_it_is_mended(serve: Serve, tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text("def app(:\n")
     server = serve("reload = True\nreload_engine = 'poll'")

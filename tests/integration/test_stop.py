@@ -9,24 +9,26 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.harness import Server, answer, is_alive, until
+from tests.integration.harness import SOON, Server, answer, is_alive, until
 
 Serve = Callable[..., Server]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
+@pytest.mark.rule(2, 34)
 def test_a_signal_that_ends_it_ends_it_with_0_and_leaves_nothing(
     serve: Serve, tmp_path: Path, number: int
 ) -> None:
     server = serve("workers = 2\npidfile = 'pid'\nbind = 'unix:socket'", bind="").ready(2)
     workers = server.workers()
     server.signal(number)
-    assert server.wait_exit(5) == 0
+    assert server.wait_exit(SOON) == 0
     assert not any(is_alive(pid) for pid in workers)
     assert not (tmp_path / "pid").exists() and not (tmp_path / "socket").exists()
     assert not server.seen("^Traceback|ERROR|WARNING")
 
 
+@pytest.mark.rule(30, 31, 32)
 def test_term_answers_what_is_under_way_and_what_the_kernel_has_queued(serve: Serve) -> None:
     server = serve("workers = 1").ready()
     busy = server.occupy(0.5)
@@ -39,6 +41,8 @@ def test_term_answers_what_is_under_way_and_what_the_kernel_has_queued(serve: Se
         connection.close()
 
 
+@pytest.mark.rule(34)
+@pytest.mark.provokes("did not stop in time", "was sent SIGKILL")
 def test_after_graceful_timeout_workers_are_killed(serve: Serve, tmp_path: Path) -> None:
     server = serve("workers = 2\ngraceful_timeout = 1\npidfile = 'pid'").ready(2)
     workers = server.workers()
@@ -46,19 +50,23 @@ def test_after_graceful_timeout_workers_are_killed(serve: Serve, tmp_path: Path)
         until(lambda: server.get("/pid"), "the other worker")
         begun = time.monotonic()
         assert server.stop() == 0
-        assert 0.9 < time.monotonic() - begun < 4
+        assert 0.9 < time.monotonic() - begun < SOON
     assert not any(is_alive(pid) for pid in workers)
     assert not (tmp_path / "pid").exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])
+@pytest.mark.rule(33)
+@pytest.mark.provokes("Error handling request /sleep")
 def test_a_quick_stop_does_not_wait_for_requests(serve: Serve, number: int) -> None:
     server = serve("graceful_timeout = 30").ready()
     with server.occupy(30):
         server.signal(number)
-        assert server.wait_exit(4) == 0
+        assert server.wait_exit(SOON) == 0
 
 
+@pytest.mark.rule(33)
+@pytest.mark.provokes("did not stop in time", "was sent SIGKILL")
 def test_a_thread_that_does_not_end_does_not_hold_up_a_quick_stop(serve: Serve, tmp_path: Path) -> None:
     server = serve("graceful_timeout = 30")
     server.write_application(
@@ -67,9 +75,11 @@ def test_a_thread_that_does_not_end_does_not_hold_up_a_quick_stop(serve: Serve, 
     server.wait_for("Booting worker")
     until(lambda: server.answering(1), "a worker")
     server.signal(signal.SIGQUIT)
-    assert server.wait_exit(4) == 0
+    assert server.wait_exit(SOON) == 0
 
 
+@pytest.mark.rule(33)
+@pytest.mark.provokes("Error handling request /sleep")
 def test_a_second_term_hastens(serve: Serve) -> None:
     server = serve("graceful_timeout = 30").ready()
     with server.occupy(30):
@@ -77,7 +87,7 @@ def test_a_second_term_hastens(serve: Serve) -> None:
         mark = server.mark()
         server.wait_for("Handling signal: term")
         until(lambda: server.signal(signal.SIGTERM) or server.seen("Quick shutdown requested", mark), "haste")
-        assert server.wait_exit(4) == 0
+        assert server.wait_exit(SOON) == 0
 
 
 def test_the_same_term_twice_is_one(serve: Serve) -> None:
@@ -93,20 +103,23 @@ def test_the_same_term_twice_is_one(serve: Serve) -> None:
     assert not server.seen("Quick shutdown")
 
 
+@pytest.mark.rule(35)
 def test_term_during_the_boot_is_obeyed(serve: Serve, tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text("import os, time; os.write(1, b'LOADING\\n'); time.sleep(60)\n")
     server = serve("workers = 2")
     server.wait_for("LOADING", count=2)
     server.signal(signal.SIGTERM)
-    assert server.wait_exit(5) == 0
+    assert server.wait_exit(SOON) == 0
 
 
+@pytest.mark.rule(35)
 def test_term_right_after_the_start_is_obeyed(serve_any: Serve, tmp_path: Path) -> None:
     server = serve_any("workers = 2")
     server.wait_for("Listening at")
     assert server.stop() == 0
 
 
+@pytest.mark.rule(35)
 def test_a_term_that_the_booting_application_swallows_is_repeated(serve_any: Serve, tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(
         "import os, time\n"
@@ -118,4 +131,4 @@ def test_a_term_that_the_booting_application_swallows_is_repeated(serve_any: Ser
     server.wait_for("LOADING")
     server.signal(signal.SIGTERM)
     server.wait_for("SWALLOWED")
-    assert server.wait_exit(5) == 0
+    assert server.wait_exit(SOON) == 0

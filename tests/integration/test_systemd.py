@@ -77,6 +77,7 @@ def test_ready_is_told_when_the_workers_are_and_not_before(
     manager.wait_for("STATUS=2 of 2 workers ready")
 
 
+@pytest.mark.provokes("Exception in worker process", "exited with code")
 def test_a_reload_and_a_stop_are_told(serve: Serve, manager: Manager) -> None:
     server = serve(environ={"NOTIFY_SOCKET": str(manager.path)})
     manager.wait_for("READY=1")
@@ -99,16 +100,14 @@ def test_a_reload_and_a_stop_are_told(serve: Serve, manager: Manager) -> None:
 
 
 def test_the_watchdog_is_fed_from_the_loop(serve_any: Serve, manager: Manager) -> None:
-    server = serve_any(environ={"NOTIFY_SOCKET": str(manager.path), "WATCHDOG_USEC": "300000"})
+    server = serve_any(environ={"NOTIFY_SOCKET": str(manager.path), "WATCHDOG_USEC": "1000000"})
     manager.wait_for("READY=1")
-    begun = time.monotonic()
-    for _ in range(4):
-        manager.wait_for("WATCHDOG=1", len(manager.messages), 1.0)
-    assert time.monotonic() - begun < 4 * 0.3
+    for _ in range(3):
+        manager.wait_for("WATCHDOG=1", len(manager.messages), 1.0)  # later, and it would be killed
     server.signal(signal.SIGSTOP)
     manager.told("WATCHDOG=1")
     with pytest.raises(AssertionError, match="was not told"):
-        manager.wait_for("WATCHDOG=1", len(manager.messages), 0.5)
+        manager.wait_for("WATCHDOG=1", len(manager.messages), 1.5)
     server.signal(signal.SIGCONT)
 
 

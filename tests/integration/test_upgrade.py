@@ -31,6 +31,7 @@ def gone(pid: int) -> None:
 
 
 @pytest.mark.parametrize("where", ["tcp", "unix"])
+@pytest.mark.rule(17, 18)
 def test_the_new_master_takes_over_when_the_old_one_ends(serve: Serve, tmp_path: Path, where: str) -> None:
     file, successor = tmp_path / "pid", tmp_path / "pid.2"
     bind = "unix:socket" if where == "unix" else "127.0.0.1:0"
@@ -57,6 +58,7 @@ def test_the_new_master_takes_over_when_the_old_one_ends(serve: Serve, tmp_path:
         assert not (tmp_path / "socket").exists()
 
 
+@pytest.mark.rule(16, 17, 18)
 def test_a_rollback_leaves_the_old_master_as_it_was(serve: Serve, tmp_path: Path) -> None:
     server = serve("pidfile = 'pid'", bind="unix:socket").ready()
     with Load(server) as load:
@@ -73,6 +75,7 @@ def test_a_rollback_leaves_the_old_master_as_it_was(serve: Serve, tmp_path: Path
     assert not (tmp_path / "socket").exists() and not (tmp_path / "pid").exists()
 
 
+@pytest.mark.rule(16)
 def test_a_second_upgrade_is_refused_while_there_are_two_masters(serve_any: Serve) -> None:
     server = serve_any().ready()
     new = upgrade(server)
@@ -82,6 +85,7 @@ def test_a_second_upgrade_is_refused_while_there_are_two_masters(serve_any: Serv
     server.wait_for(r"USR2 signal ignored\. Parent exists\.")
 
 
+@pytest.mark.rule(20)
 def test_upgrades_in_a_row_cost_no_descriptor(serve_any: Serve) -> None:
     server = serve_any("workers = 1").ready()
     master, counts = server.pid, []
@@ -98,6 +102,8 @@ def test_upgrades_in_a_row_cost_no_descriptor(serve_any: Serve) -> None:
     assert server.get("/env?CYHORN_FD") == "" and server.get("/env?CYHORN_PID") == ""
 
 
+@pytest.mark.rule(16, 17)
+@pytest.mark.provokes("Exception in worker process", "exited with code", "Reason: ", "Shutting down: ")
 def test_an_upgrade_that_does_not_boot_leaves_the_old_master_serving(
     serve_any: Serve, tmp_path: Path
 ) -> None:
@@ -109,6 +115,8 @@ def test_an_upgrade_that_does_not_boot_leaves_the_old_master_serving(
     assert (tmp_path / "pid").read_text() == f"{server.pid}\n" and not (tmp_path / "pid.2").exists()
 
 
+@pytest.mark.rule(41)
+@pytest.mark.provokes("the hook pre_exec")
 def test_a_pre_exec_hook_that_raises_prevents_the_upgrade(serve_any: Serve) -> None:
     server = serve_any("def pre_exec(server):\n    raise RuntimeError('not now')\n").ready()
     server.signal(signal.SIGUSR2)
@@ -152,6 +160,7 @@ def test_sockets_that_a_supervisor_passed_are_passed_on(serve_any: Serve, tmp_pa
         assert path.exists()
 
 
+@pytest.mark.rule(19)
 def test_winch_retires_the_workers_of_a_daemon_and_hup_brings_them_back(
     serve_any: Serve, tmp_path: Path
 ) -> None:

@@ -58,6 +58,7 @@ def pipe() -> Any:
 
 
 @pytest.mark.parametrize("size", [0, 100, 10_000, 200_000])
+@pytest.mark.rule(41)
 def test_a_record_is_one_write(tmp_path: Path, written: list[bytes], size: int) -> None:
     handler = LogFileHandler(str(tmp_path / "log"))
     emit(handler, "x" * size)
@@ -127,6 +128,7 @@ def fail(handler: OneWriteHandler, capfd: pytest.CaptureFixture[str]) -> str:
     return lines[0]
 
 
+@pytest.mark.rule(40)
 def test_a_full_disk_is_said_once(capfd: pytest.CaptureFixture[str]) -> None:
     handler = LogFileHandler("/dev/full")
     assert re.fullmatch(
@@ -153,6 +155,7 @@ def test_the_end_of_an_outage_says_what_was_lost(tmp_path: Path, capfd: pytest.C
     handler.close()
 
 
+@pytest.mark.rule(40)
 def test_a_reader_that_went_away_stops_nothing(pipe: Any, capfd: pytest.CaptureFixture[str]) -> None:
     read, stream = pipe
     end, _ = os.pipe()
@@ -259,6 +262,7 @@ def test_a_reopened_file_keeps_its_descriptor(tmp_path: Path) -> None:
     handler.close()
 
 
+@pytest.mark.rule(40)
 def test_a_file_that_cannot_be_reopened_stays(tmp_path: Path) -> None:
     folder = tmp_path / "logs"
     folder.mkdir()
@@ -316,6 +320,7 @@ def write_until_told(cfg: Any, lines: type[Any], number: int, make: Callable[...
     os.write(tell, f"{number} {line}\n".encode())
 
 
+@pytest.mark.rule(41)
 def test_rotation_under_several_writers_loses_doubles_and_tears_nothing(
     impl: Any, make_cfg: Callable[..., Any], tmp_path: Path, make_response: Callable[..., Any]
 ) -> None:

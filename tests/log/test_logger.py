@@ -122,6 +122,7 @@ def test_no_error_log_at_all_is_possible(make_cfg: Callable[..., Any]) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+@pytest.mark.rule(42)
 def test_files_belong_to_the_workers_also_after_reopening(cfg: Any) -> None:
     cfg.uid, cfg.gid = 65534, 65533
     logger = Logger(cfg)
@@ -349,6 +350,7 @@ def test_every_file_of_every_logger_is_reopened(cfg: Any, tmp_path: Path) -> Non
             handler.close()
 
 
+@pytest.mark.rule(40)
 def test_a_folder_that_is_gone_at_usr1_is_said_once_and_the_old_files_stay(
     make_cfg: Callable[..., Any], tmp_path: Path
 ) -> None:

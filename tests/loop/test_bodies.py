@@ -180,6 +180,7 @@ def test_a_client_that_is_gone_when_it_is_to_be_asked_leaves_no_traceback(impl):
 
 
 @pytest.mark.parametrize("request_", [post(b"x" * 100), chunked(b"x" * 60, b"x" * 60)], ids=["length", "chunked"])
+@pytest.mark.rule(46)
 def test_a_body_that_cannot_be_spooled_is_507_and_logged_and_nothing_else_suffers(impl, request_, tmp_path):
     missing = str(tmp_path / "missing")
     with Served(impl, echo, body_buffer_size=50, tmp_upload_dir=missing) as served:
@@ -191,6 +192,7 @@ def test_a_body_that_cannot_be_spooled_is_507_and_logged_and_nothing_else_suffer
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 @pytest.mark.parametrize("size", [100, 100000])
+@pytest.mark.rule(46)
 def test_a_full_disk_is_507_also_when_it_shows_at_the_end(impl, size, monkeypatch):
     monkeypatch.setattr("tempfile.TemporaryFile", lambda *_, **__: open("/dev/full", "w+b"))
     with Served(impl, echo, body_buffer_size=50) as served:

@@ -118,6 +118,7 @@ def test_a_stream_goes_on_to_a_slow_reader_while_the_application_makes_it(impl):
         assert len(taken) < 5000
 
 
+@pytest.mark.rule(39)
 def test_without_room_the_worker_waits_for_the_reader(impl, tmp_path):
     made: list[int] = []
     waits = threading.Event()
@@ -162,6 +163,7 @@ def test_a_reader_that_takes_nothing_is_left_when_its_time_is_over(impl):
         assert closed == [1] and served.log.of("error", "warning") == [] and served.log.tracebacks == []
 
 
+@pytest.mark.rule(44)
 def test_a_reader_that_stops_is_closed_by_send_timeout(impl):
     with Served(impl, answering(lambda environ: [large(MEGABYTE)]), send_timeout=0.05) as served:
         client = served.client(get(), send_buffer=4096)
@@ -172,6 +174,7 @@ def test_a_reader_that_stops_is_closed_by_send_timeout(impl):
         assert served.log.tracebacks == []
 
 
+@pytest.mark.rule(44)
 def test_a_reader_that_is_slow_but_moves_is_served(impl):
     body = large(200_000)
     with Served(impl, answering(lambda environ: [body]), send_timeout=0.25, tick=0.02) as served:
@@ -186,6 +189,7 @@ def test_a_reader_that_is_slow_but_moves_is_served(impl):
         assert client.answer().body == body
 
 
+@pytest.mark.rule(38)
 def test_a_client_that_leaves_before_all_is_sent_costs_nothing(impl):
     with Served(impl, answering(lambda environ: [large(MEGABYTE)])) as served:
         before = len(os.listdir("/proc/self/fd"))
@@ -196,6 +200,7 @@ def test_a_client_that_leaves_before_all_is_sent_costs_nothing(impl):
         assert served.log.of("error", "warning") == [] and served.log.tracebacks == []
 
 
+@pytest.mark.rule(46)
 def test_a_spool_that_cannot_be_made_makes_the_worker_wait_instead(impl, tmp_path):
     body = large(2_000_000)
     pieces = [body[at : at + 50_000] for at in range(0, len(body), 50_000)]

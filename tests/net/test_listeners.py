@@ -182,6 +182,7 @@ def test_the_queue_of_waiting_connections_is_counted(make, tmp_path):
 # --- failing
 
 
+@pytest.mark.rule(5)
 def test_an_address_in_use_is_tried_again_and_then_refused(make, log, pauses):
     (first,) = make(("127.0.0.1", 0))
     address = ("127.0.0.1", first.getsockname()[1])
@@ -306,6 +307,7 @@ def test_a_unix_socket_has_the_umask_and_leaves_the_process_its_own(make, tmp_pa
 
 
 @pytest.mark.skipif(not ROOT, reason="only root can give a file away")
+@pytest.mark.rule(42)
 def test_a_unix_socket_belongs_to_the_user_of_the_workers(make, tmp_path):
     path = tmp_path / "a.sock"
     make(str(path), uid=65534, gid=65533)
@@ -326,6 +328,7 @@ def leave_stale(path):
         sock.bind(str(path))
 
 
+@pytest.mark.rule(4)
 def test_a_stale_unix_socket_is_replaced(make, tmp_path):
     path = tmp_path / "a.sock"
     leave_stale(path)
@@ -334,6 +337,7 @@ def test_a_stale_unix_socket_is_replaced(make, tmp_path):
     assert talk(listener)
 
 
+@pytest.mark.rule(4)
 def test_a_live_unix_socket_is_refused_and_goes_on(make, tmp_path, pauses):
     path = tmp_path / "a.sock"
     (first,) = make(str(path))
@@ -422,6 +426,7 @@ def test_closing_removes_the_file_of_a_unix_socket(make, tmp_path):
     close_listeners(made)  # again: nothing
 
 
+@pytest.mark.rule(18)
 def test_a_successor_keeps_the_file(make, tmp_path):
     path = tmp_path / "a.sock"
     close_listeners(make(str(path)), unlink=False)
@@ -432,6 +437,7 @@ def test_a_successor_keeps_the_file(make, tmp_path):
     assert path.exists()
 
 
+@pytest.mark.rule(18)
 def test_the_file_of_another_server_is_left_alone(make, tmp_path):
     path = tmp_path / "a.sock"
     (first,) = make(str(path))

@@ -26,6 +26,7 @@ def test_it_holds_the_pid_and_can_be_read_by_all(path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "x", "0", "-3", "999999999", "1" * 50, "\xff\xfe"])
+@pytest.mark.rule(3)
 def test_what_names_no_live_process_is_taken_over(path: Path, content: str) -> None:
     path.write_text(content, encoding="latin-1")
     Pidfile(str(path)).create(os.getpid())
@@ -61,6 +62,7 @@ def test_a_directory_that_is_missing_is_one_clear_line(tmp_path: Path) -> None:
         Pidfile(str(tmp_path / "nowhere" / "pid")).create(1)
 
 
+@pytest.mark.rule(2)
 def test_only_our_own_file_is_removed(path: Path) -> None:
     pidfile = Pidfile(str(path))
     pidfile.create(os.getpid())

@@ -42,6 +42,7 @@ def run(code):
 
 
 @needs_root
+@pytest.mark.rule(42)
 def test_after_a_drop_nothing_of_root_is_left():
     state = run("os.setgroups([0, 1, 2]); set_owner_process(65534, 65533); show()")
     assert set(state["uids"]) == {65534}
@@ -56,6 +57,7 @@ def test_after_a_drop_nothing_of_root_is_left():
 
 
 @needs_root
+@pytest.mark.rule(42)
 def test_there_is_no_way_back():
     assert (
         run(

@@ -44,6 +44,7 @@ def test_the_sleep_ends_when_its_time_is_over_and_not_before(pipe: WakeupPipe) -
     assert time.monotonic() - begun >= 0.02
 
 
+@pytest.mark.rule(25)
 def test_a_full_pipe_loses_nothing_and_one_sleep_empties_it(pipe: WakeupPipe) -> None:
     for _ in range(100_000):
         pipe.wakeup()
