@@ -159,6 +159,8 @@ cdef class Connection:
                 self.tls = None  # so that the client can read what is wrong
                 self.keep(received, n)
                 raise http_error(Code.PLAIN_HTTP) from None
+            if self.remote_addr is None:
+                self.name_peer()
             self.listener.log.debug("TLS from %s failed: %s", self.remote_addr, error)
             plain = b""
             ended = True

@@ -118,6 +118,8 @@ cdef class RequestCycle:
         except BaseException:
             self.current = None
             self.account(writer, environ, request, begun)  # it was answered all the same
+            if self.post_request is not None:
+                self.post_request(request, environ, writer)
             raise
         self.current = None
         if timed or self.lines is not None:
@@ -256,7 +258,8 @@ cdef class RequestCycle:
             self.log_refusal(c, error)
             status = error.status
         else:
-            self.log.error("Error handling request %s", c.target, exc_info=error)
+            method = c.environ.get("REQUEST_METHOD", "-")  # the application may have emptied it
+            self.log.error("Error handling request %s %s", method, c.target, exc_info=error)
         writer.fail(status)
         try:
             if sent:
@@ -313,7 +316,9 @@ cdef class RequestCycle:
 
     cdef int log_refusal(self, Connection c, object error) except -1:
         # What is not served (501, 505) is the client's mistake, too; other 5xx are for the operator.
-        log = self.log.info if error.status < 500 or error.status in (501, 505) else self.log.error
+        log = self.log.warning if error.status < 500 or error.status in (501, 505) else self.log.error
+        if error.status == 408:  # slowness breaks no rule
+            log = self.log.info
         log("Invalid request from ip=%s: %s [%s]", c.remote_addr, error.detail, error.code.name)
         return 0
 

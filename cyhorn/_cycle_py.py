@@ -97,6 +97,8 @@ class RequestCycle:
                 self._call(connection, writer, environ, request)
         except BaseException:
             self._account(writer, environ, request, begun)  # it was answered all the same
+            if options.post_request is not None:
+                options.post_request(request, environ, writer)
             raise
         finally:
             self._current = None
@@ -241,7 +243,9 @@ class RequestCycle:
             self._log_refusal(connection, error)
             status = error.status
         else:
-            self.log.error("Error handling request %s", connection.head.target, exc_info=error)
+            assert connection.environ is not None
+            method = connection.environ.get("REQUEST_METHOD", "-")  # the application may have emptied it
+            self.log.error("Error handling request %s %s", method, connection.head.target, exc_info=error)
         sent = writer.headers_sent
         writer.fail(status)
         try:
@@ -292,7 +296,9 @@ class RequestCycle:
 
     def _log_refusal(self, connection: Connection, error: HttpError) -> None:
         # What is not served (501, 505) is the client's mistake, too; other 5xx are for the operator.
-        log = self.log.info if error.status < 500 or error.status in (501, 505) else self.log.error
+        log = self.log.warning if error.status < 500 or error.status in (501, 505) else self.log.error
+        if error.status == 408:  # slowness breaks no rule
+            log = self.log.info
         log("Invalid request from ip=%s: %s [%s]", connection.remote_addr, error.detail, error.code.name)
 
     def _append_error(self, connection: Connection, status: int, begun: bytes | bytearray = b"") -> None:

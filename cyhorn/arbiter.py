@@ -127,8 +127,7 @@ class Arbiter:
     @num_workers.setter
     def num_workers(self, value: int) -> None:
         old, self._num_workers = self._num_workers, value
-        if value != old:
-            self._call_hook("nworkers_changed", self, value, old)
+        self._call_hook("nworkers_changed", self, value, old)  # as in Gunicorn also where it is the same
 
     def setup(self, app: Any) -> None:
         """Take over what `app.cfg` says, and load the application here if it is to be preloaded.

@@ -54,7 +54,7 @@ def test_it_has_the_names_that_hooks_and_subclasses_of_gunicorn_use() -> None:
         assert callable(getattr(arbiter, f"handle_{name}"))
 
 
-def test_nworkers_changed_is_called_for_changes_only() -> None:
+def test_nworkers_changed_is_called_whenever_the_number_is_set_as_by_gunicorn() -> None:
     seen: list[tuple[Any, Any]] = []
 
     def changed(server: Any, new_value: Any, old_value: Any) -> None:
@@ -63,7 +63,7 @@ def test_nworkers_changed_is_called_for_changes_only() -> None:
     arbiter = Arbiter(Embedded(workers=2, nworkers_changed=changed))
     arbiter.num_workers = 2
     arbiter.num_workers = 5
-    assert seen == [(2, None), (5, 2)]
+    assert seen == [(2, None), (2, 2), (5, 2)]
 
 
 @pytest.mark.rule(25)

@@ -2,7 +2,8 @@
 
 ``--gunicorn-compat`` calls `install`. From then on, where Gunicorn itself is not installed,
 ``gunicorn.glogging`` and the other names of `MODULES` import, and what stands in
-them are cyhorn's classes. Where Gunicorn is installed nothing changes: its own modules come first.
+them are cyhorn's classes. Where Gunicorn is installed its own modules come first. In either case the
+loggers ``gunicorn.error`` and ``gunicorn.access`` are those of this server.
 
 A script that embeds the server under Gunicorn's name is run by
 
@@ -17,6 +18,7 @@ import importlib
 import importlib.abc
 import importlib.machinery
 import importlib.util
+import logging
 import os
 import random
 import runpy
@@ -29,6 +31,7 @@ from types import ModuleType
 from typing import Any
 
 from cyhorn import SERVER_SOFTWARE, __version__
+from cyhorn.log.configuration import ALIASES
 
 #: The version of Gunicorn whose interfaces these are, for files that compare.
 GUNICORN_VERSION = (27, 0, 1)
@@ -233,15 +236,22 @@ def install() -> str | None:
     """Let gunicorn be imported from cyhorn. Returns in words why that does nothing, or None."""
     if any(isinstance(finder, StandIn) for finder in sys.meta_path):
         return None
+    _share_loggers()
     importlib.invalidate_caches()
     try:
         found = importlib.util.find_spec("gunicorn")
     except ValueError:  # it is in sys.modules without a spec: somebody else stands in
         found = None
     if found is not None:
-        return "gunicorn_compat does nothing, as Gunicorn itself is installed and is what is imported"
+        return "gunicorn_compat changes no import, as Gunicorn itself is installed and is what is imported"
     sys.meta_path.append(StandIn())
     return None
+
+
+def _share_loggers() -> None:
+    """Let Gunicorn's names of loggers, by which applications log or take handlers over, mean cyhorn's."""
+    for name, own in ALIASES.items():
+        logging.root.manager.loggerDict[name] = logging.getLogger(own)
 
 
 def server_name() -> str | None:

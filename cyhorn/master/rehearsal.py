@@ -63,6 +63,7 @@ def _perform(arbiter: Arbiter) -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, arbiter.SIGNALS)
         arbiter.drop_parent_pipe()
         set_title(f"reload [{arbiter.proc_name}]")
+        arbiter.app.logger = None  # what a configuration has to say is said when it is taken on
         arbiter.app.reload()
         os.environ.update(arbiter.app.cfg.env or {})
         arbiter.load_application(arbiter.app.cfg)

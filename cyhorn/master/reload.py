@@ -90,7 +90,8 @@ class Reload:
             arbiter.log.error("The former logs cannot be set up again: %s", error)
         if arbiter.cfg is not self._cfg:
             arbiter.apply_config(self._cfg)
-        arbiter.num_workers = self._num_workers
+        if arbiter.num_workers != self._num_workers:
+            arbiter.num_workers = self._num_workers
 
     def removed(self) -> list[Listener]:
         """The listeners that the new configuration does without."""

@@ -290,13 +290,13 @@ def _bind_patiently(
             log.error("Connection in use: %s", str(address))
         elif failure.errno == errno.EADDRNOTAVAIL:
             log.error("Invalid address: %s", str(address))
-        log.error("connection to %s failed: %s", str(address), failure)
+        else:
+            log.error("connection to %s failed: %s", str(address), failure)
         if _is_hopeless(failure):
             break
         if attempt < BIND_RETRIES:
             log.debug("Retrying in %d second.", BIND_PAUSE)
             sleep(BIND_PAUSE)
-    log.error("Can't connect to %s", str(address))
     raise ListenError(explain(address, failure)) from failure
 
 

@@ -54,7 +54,7 @@ class Preloader:
         if self._frozen:
             gc.unfreeze()
             self._frozen = False
-        saved = {name: sys.modules.pop(name) for name in self.forgettable(self._brought)}
+        saved = {name: sys.modules.pop(name) for name in _with_submodules(self.forgettable(self._brought))}
         self._former = (self._brought, saved)
         if self._again:  # on some Pythons the first of these loads importlib.metadata
             importlib.invalidate_caches()
@@ -115,6 +115,12 @@ class OwnCode(Preloader):
 def _is_own(module: ModuleType) -> bool:
     file = getattr(module, "__file__", None)
     return isinstance(file, str) and not INSTALLED & set(os.path.normpath(file).split(os.sep))
+
+
+def _with_submodules(names: set[str]) -> set[str]:
+    """`names` and what was imported of these packages later: a new package has no attribute for old ones."""
+    below = tuple(f"{name}." for name in names)
+    return names | {name for name in sys.modules if name.startswith(below)}
 
 
 def _top(name: str) -> str:

@@ -136,6 +136,23 @@ def test_an_application_module_that_imports_gunicorn_runs_and_a_file_may_ask_for
         assert server.stop() == 0
 
 
+def test_what_is_logged_by_the_names_of_gunicorns_loggers_is_in_the_logs(site: Path) -> None:
+    """The idioms of applications: log to the server's error log, and take its handlers over."""
+    (site / "gunicorn.conf.py").unlink()
+    (site / "app.py").write_text(
+        "import logging\n"
+        "server = logging.getLogger('gunicorn.error')\n"
+        "server.info('TOLD BY NAME')\n"
+        "own = logging.getLogger('own')\n"
+        "own.handlers, own.level = server.handlers, server.level\n"
+        "own.info('TOLD BY HANDLER')\n" + APP
+    )
+    with serving(site, "-m", "cyhorn", "--gunicorn-compat", "-b", "127.0.0.1:0", "app:app", path=[site / "hidden"]) as server:
+        assert r"[INFO] TOLD BY NAME" in server.wait_for("TOLD BY NAME")
+        server.wait_for("TOLD BY HANDLER")
+        assert server.stop() == 0
+
+
 def test_a_script_that_embeds_gunicorn_is_run_on_cyhorn(site: Path) -> None:
     (site / "script.py").write_text(SCRIPT)
     argv = ("-m", "cyhorn.app.gunicorn_compat", "script.py", "an", "argument")

@@ -63,6 +63,7 @@ def test_each_hook_is_called_where_and_with_what_gunicorn_calls_it(serve: Serve,
     server.wait_for("Reload done")
     until(lambda: f"master child_exit Arbiter {worker}" in noted(tmp_path), "the old worker's end")
     assert noted(tmp_path) == [
+        "master nworkers_changed Arbiter 1 1",
         "master on_reload Arbiter",
         f"master pre_fork Arbiter {worker}",
         f"child post_fork Arbiter {worker}",

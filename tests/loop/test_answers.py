@@ -245,7 +245,7 @@ def test_a_mistake_before_the_first_byte_is_500_and_nothing_of_it_is_sent(impl, 
         assert b"ecret" not in answer.raw and b"Injected" not in answer.raw and b"the-path" not in answer.raw
         assert answer.get("X-Content-Type-Options") == "nosniff" and answer.get("Content-Type")
         assert len(served.log.tracebacks) == 1
-        assert served.log.of("error") == ["Error handling request /the-path"]
+        assert served.log.of("error") == ["Error handling request GET /the-path"]
         client.close()
         served.turn()
         assert served.loop.connections == 0
@@ -795,6 +795,6 @@ def test_a_body_that_is_not_read_does_not_change_what_follows(impl):
 def test_a_clients_mistake_is_no_error_in_the_log_whatever_its_status(impl, sent, code):
     with Served(impl, hello) as served:
         served.exchange(sent)
-        (line,) = served.log.of("info")
+        (line,) = served.log.of("warning")
         assert line.endswith(f"[{code}]")
-        assert served.log.of("warning", "error") == []
+        assert served.log.of("error") == []

@@ -154,8 +154,8 @@ def test_plain_http_to_a_tls_port_is_told_so_in_plain_http(impl, method):
         client = served.client(get(method=method))
         (answer,) = client.answers_until_end(method)
         assert answer.status == 400 and answer.closes and bool(answer.body) is (method == "GET")
-        assert served.log.tracebacks == [] and served.log.of("warning", "error") == []
-        assert "[PLAIN_HTTP]" in served.log.of("info")[0] and served.loop.requests == 0
+        assert served.log.tracebacks == [] and served.log.of("error") == []
+        assert "[PLAIN_HTTP]" in served.log.of("warning")[0] and served.loop.requests == 0
         client.close()
         served.turn_until(lambda: served.loop.connections == 0)
 
@@ -183,6 +183,7 @@ def test_what_is_no_handshake_is_closed_without_a_traceback(impl, garbage):
         client = served.client(garbage)
         client.until_end()
         assert served.log.tracebacks == [] and served.log.of("warning", "error") == []
+        assert [line for line in served.log.of("debug") if "TLS from  failed: " in line]  # of a socket pair
         assert served.loop.connections == 0 and served.loop.requests == 0
 
 
@@ -501,6 +502,27 @@ def test_a_client_that_is_gone_is_logged_as_499(impl):
         client.send(get())
         served.turn()
         assert lines in ([200], [499]) and served.loop.connections == 0
+
+
+def test_a_request_in_which_the_worker_is_told_to_leave_is_accounted_for(impl):
+    told: list[tuple[str, int]] = []
+
+    def application(environ, start_response):
+        raise SystemExit(1)
+
+    def access(request, response, environ, seconds):
+        told.append(("access", response.status_code))
+
+    def post_request(request, environ, response):
+        told.append((request.path, response.status_code))
+
+    with Served(impl, application, access_with_request=access, post_request=post_request) as served:
+        client = served.client()
+        client.send(get("/slow"))
+        with pytest.raises(SystemExit):
+            served.turn()
+        assert client.answer().status == 500
+    assert told == [("access", 500), ("/slow", 500)]
 
 
 def test_a_response_that_a_hook_keeps_stays_what_it_was(impl):

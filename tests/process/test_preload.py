@@ -163,3 +163,22 @@ def test_own_code_is_loaded_anew_and_what_was_installed_is_not(
     assert value() == "newer" and sys.modules["preloaded_agent"] is agent
     own.undo()
     assert value() == "old" and sys.modules["preloaded_agent"] is agent
+
+
+def test_a_part_of_a_package_that_was_imported_after_the_load_is_found_in_the_new_package(write: Write) -> None:
+    """As logging.config finds the classes that it is given by name: ``getattr`` on what ``import`` returned."""
+    write("preloaded_package/__init__", "")
+    write("preloaded_package/server", "VALUE = 'old'\n")
+    write("preloaded_package/formats", "Json = 'old'\n")
+
+    def load() -> object:
+        return importlib.import_module("preloaded_package.server")
+
+    own = OwnCode()
+    own.load(load)
+    old = importlib.import_module("preloaded_package.formats")
+    own.load(load)
+    __import__("preloaded_package.formats")
+    assert sys.modules["preloaded_package"].formats is not old
+    own.undo()
+    assert sys.modules["preloaded_package"].formats is old is sys.modules["preloaded_package.formats"]
