@@ -67,6 +67,7 @@ cdef class Loop:
     cdef long long body_buffer_size
     cdef long long max_requests
     cdef Py_ssize_t max_calls
+    cdef Py_ssize_t max_connections
     cdef long long timeout
     cdef long long tick
     cdef object on_tick
@@ -89,6 +90,7 @@ cdef class Loop:
     cdef bint accept(self, Listener listener) except -1
     cdef int pause(self, Listener listener, long long duration) except -1
     cdef int stand_back(self) except -1
+    cdef bint has_enough(self) noexcept
     cdef int accepted(self, int fd, const unsigned char *address, Listener listener) except -1
     cdef int drop(self, Connection c) except -1
     cdef int finish(self, Connection c) except -1

@@ -147,6 +147,7 @@ cdef class Loop:
         self.body_buffer_size = options.body_buffer_size
         self.max_requests = options.max_requests
         self.max_calls = options.max_calls
+        self.max_connections = options.max_connections
         self.timeout = <long long>(options.timeout * SECOND)
         self.tick = <long long>(options.tick * SECOND)
         self.on_tick = options.on_tick
@@ -398,7 +399,7 @@ cdef class Loop:
                 self.timed_out(c)
         for listener in self.listeners:
             if listener.resume_at and listener.resume_at <= now and not self.draining:
-                if self.pulse.has_its_share(self.connections, self.now):
+                if self.has_enough():
                     listener.resume_at = now + SHARE_PAUSE
                 else:
                     listener.resume_at = 0
@@ -479,7 +480,7 @@ cdef class Loop:
             fd = accept4(listener.fd, <sockaddr *>address, &length, SOCK_NONBLOCK | SOCK_CLOEXEC)
             if fd >= 0:
                 self.accepted(fd, address, listener)
-                if not self.stopping and self.pulse.has_its_share(self.connections, self.now):
+                if not self.stopping and self.has_enough():
                     self.pause(listener, SHARE_PAUSE)
                     return False
             elif errno == EAGAIN:
@@ -505,6 +506,12 @@ cdef class Loop:
             for listener in self.listeners:
                 self.pause(<Listener>listener, SHARE_PAUSE)
         return 0
+
+    cdef bint has_enough(self) noexcept:
+        """Whether new connections are left to the others, or to wait."""
+        if self.max_connections and self.connections >= self.max_connections:
+            return True
+        return self.pulse.has_its_share(self.connections, self.now)
 
     cdef int accepted(self, int fd, const unsigned char *address, Listener listener) except -1:
         """A connection begins. `address` is its peer's, NULL for one of this machine."""

@@ -301,7 +301,7 @@ class Loop:
                 self._timed_out(connection)
         for listener in self._listeners:
             if listener.resume_at and listener.resume_at <= now and not self._draining:
-                if self._has_its_share():
+                if self._has_enough():
                     listener.resume_at = now + SHARE_PAUSE
                 else:
                     listener.resume_at = 0.0
@@ -356,7 +356,7 @@ class Loop:
                 return False
             sock.setblocking(False)
             self._accepted(sock, address, listener)
-            if not self.stopping and self._has_its_share():
+            if not self.stopping and self._has_enough():
                 self._pause(listener, SHARE_PAUSE)
                 return False
         return True
@@ -373,8 +373,11 @@ class Loop:
             for listener in self._listeners:
                 self._pause(listener, SHARE_PAUSE)
 
-    def _has_its_share(self) -> bool:
-        """Whether this worker holds more connections than the others that accept."""
+    def _has_enough(self) -> bool:
+        """Whether new connections are left to the others, or to wait."""
+        limit = self.options.max_connections
+        if limit and len(self._connections) >= limit:
+            return True
         return self._pulse.has_its_share(len(self._connections))
 
     def _accepted(self, sock: socket.socket, address: Any, listener: Listener) -> None:

@@ -26,7 +26,12 @@ class ThreadWorker(SyncWorker):
     def loop_options(self) -> LoopOptions:
         """What the sync worker's loop knows, and how many calls there may be."""
         options = super().loop_options()
-        return options._replace(multithread=True, max_calls=self.cfg.threads, timeout=float(self.timeout))
+        return options._replace(
+            multithread=True,
+            max_calls=self.cfg.threads,
+            max_connections=self.cfg.worker_connections,
+            timeout=float(self.timeout),
+        )
 
     def serve(self) -> None:
         """Lead the loop in turn, to its end."""

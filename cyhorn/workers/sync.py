@@ -32,6 +32,7 @@ _COMPUTED = frozenset(
         "forwarded_allow_ips",
         "linger_timeout",
         "max_calls",
+        "max_connections",
         "max_requests",
         "multiprocess",
         "multithread",

@@ -64,6 +64,7 @@ class LoopOptions(NamedTuple):
     multithread: bool = False
     multiprocess: bool = False
     max_calls: int = 0  # calls of the application at a time, see Loop.lead; 0: one, in the loop's own thread
+    max_connections: int = 0  # open at a time; further ones wait in the kernel's queue
     timeout: float = 0.0  # a call that takes longer is stuck
     context_isolation: bool = True
     max_requests: int = 0  # jitter included

@@ -6,6 +6,8 @@ import signal
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.effects.conftest import Launch
 from tests.effects.shows import shows
 from tests.integration.harness import until
@@ -41,15 +43,28 @@ def test_requests_do_not_wait_for_each_other_while_a_thread_is_free(launch: Laun
         assert server.ask("/process").json["multithread"] is True
 
 
-@shows("worker_connections", "one line at start says that a sync worker holds as many connections as come")
-def test_a_sync_worker_needs_no_number_of_connections(launch: Launch) -> None:
-    server = launch("worker_connections = 2").ready()
-    assert len(server.seen(r"worker_connections \(\./cyhorn\.conf\.py:1\): ")) == 1
-    connections = [server.connect() for _ in range(5)]
-    for connection in connections:
-        with connection:
+@shows("worker_connections", "with threads more connections wait until others end; a sync worker says that it has no limit")
+def test_more_connections_wait_where_there_are_threads(launch: Launch) -> None:
+    sync = launch("worker_connections = 2").ready()
+    assert len(sync.seen(r"worker_connections \(\./cyhorn\.conf\.py:1\): ")) == 1
+    threaded = launch("worker_connections, threads = 2, 2").ready()
+    assert not threaded.seen("worker_connections")
+    for server, limited in ((sync, False), (threaded, True)):
+        held = [server.connect() for _ in range(2)]
+        for connection in held:
             connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
             assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+        with server.send("/") as further:
+            further.settimeout(0.3 if limited else 20)
+            if limited:
+                with pytest.raises(TimeoutError):
+                    further.recv(1)
+                further.settimeout(20)
+            for connection in held if limited else []:
+                connection.close()
+            assert further.recv(65536).startswith(b"HTTP/1.1 200")
+        for connection in held:
+            connection.close()
 
 
 @shows("max_requests", "after so many requests another process answers")

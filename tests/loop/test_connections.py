@@ -740,3 +740,14 @@ def test_other_threads_of_the_application_run_while_the_loop_waits(impl):
         threading.Thread(target=done.set).start()
         served.turn(None)
         assert done.wait(5)
+
+
+def test_more_connections_than_allowed_wait_until_others_end(impl):
+    with Served(impl, hello, max_connections=2) as served:
+        first, second = served.connect(get()), served.connect(get())
+        assert [client.answer().status for client in (first, second)] == [200, 200]
+        third = served.connect(get())
+        assert third.silent() and served.loop.connections == 2
+        first.close()
+        assert third.answer().status == 200
+        assert served.loop.connections == 2
