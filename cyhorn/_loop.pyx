@@ -164,7 +164,7 @@ cdef class Loop:
         self.parked = deque()
         self.away = []
         self.spare = []
-        self.pulse = Pulse(heartbeat, options.multiprocess)
+        self.pulse = Pulse(heartbeat, options.multiprocess, options.shared_listeners)
         self.cache = LineCache()
         self.parser = self.new_parser()
         self.trusted = TrustedPeers(options.forwarded_allow_ips)

@@ -100,7 +100,7 @@ class Loop:
         self.application = application
         self.log = log
         self.heartbeat = heartbeat
-        self._pulse = Pulse(heartbeat, options.multiprocess)
+        self._pulse = Pulse(heartbeat, options.multiprocess, options.shared_listeners)
         self.on_max_requests = on_max_requests
         self.requests = 0
         self.stopping = False

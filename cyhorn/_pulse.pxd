@@ -22,6 +22,7 @@ cdef class Pulse:
     cdef SlotLayout layout
     cdef char *table                  # all slots, where there are other workers; else NULL
     cdef int *table_used              # how many of them are to be looked at
+    cdef bint shares                  # whether the others accept what this worker leaves
 
     cdef int beat(self, long long now=*) except -1
     cdef void mark(self, bint busy) noexcept

@@ -21,10 +21,11 @@ cdef class Pulse:
         self.slot_beat = NULL
         self.table = NULL
 
-    def __init__(self, heartbeat, multiprocess):
+    def __init__(self, heartbeat, multiprocess, shared_listeners=True):
         cdef unsigned char[::1] view
         cdef SlotLayout *layout = &self.layout
         self.heartbeat = heartbeat
+        self.shares = shared_listeners
         table = getattr(heartbeat, "table", None)
         if table is None:
             return
@@ -74,7 +75,7 @@ cdef class Pulse:
         cdef const char *slot
         cdef long long workers = 0, held = 0, beat
         cdef int i, state
-        if self.table == NULL:
+        if self.table == NULL or not self.shares:
             return False
         for i in range(self.table_used[0]):
             slot = self.table + i * self.layout.slot

@@ -14,13 +14,14 @@ from typing import Any
 class Pulse:
     """The heartbeat of one worker. `heartbeat` is its slot, something with `notify()`, or None.
 
-    `multiprocess` says that the slot's table has other workers in it.
+    `multiprocess` says that the slot's table has other workers in it, `shared_listeners` that
+    they accept what this one leaves: under `reuse_port` each has a queue of its own.
     """
 
-    def __init__(self, heartbeat: Any, multiprocess: bool) -> None:
+    def __init__(self, heartbeat: Any, multiprocess: bool, shared_listeners: bool = True) -> None:
         self._heartbeat = heartbeat
         self._slot = heartbeat if getattr(heartbeat, "table", None) is not None else None
-        self._shares = multiprocess
+        self._shares = multiprocess and shared_listeners
 
     def beat(self) -> None:
         """Say that the worker lives."""

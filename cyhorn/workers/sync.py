@@ -35,6 +35,7 @@ _COMPUTED = frozenset(
         "max_connections",
         "max_requests",
         "multiprocess",
+        "shared_listeners",
         "multithread",
         "on_tick",
         "post_request",
@@ -106,6 +107,7 @@ class SyncWorker(Worker):
             forwarded_allow_ips=None if "*" in cfg.forwarded_allow_ips else cfg.forwarded_allow_networks(),
             proxy_allow_ips=None if "*" in cfg.proxy_allow_ips else cfg.proxy_allow_networks(),
             multiprocess=cfg.workers > 1,
+            shared_listeners=not cfg.reuse_port,
             tick=min(1.0, self.timeout or 1.0),  # a beat at least every half `timeout`
             max_requests=0 if self.max_requests == sys.maxsize else self.max_requests,
             script_name=process_script_name(),

@@ -63,6 +63,7 @@ class LoopOptions(NamedTuple):
     script_name: str = ""  # SCRIPT_NAME of the process environment
     multithread: bool = False
     multiprocess: bool = False
+    shared_listeners: bool = True  # other workers accept what this one leaves in the queue
     max_calls: int = 0  # calls of the application at a time, see Loop.lead; 0: one, in the loop's own thread
     max_connections: int = 0  # open at a time; further ones wait in the kernel's queue
     timeout: float = 0.0  # a call that takes longer is stuck

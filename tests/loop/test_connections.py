@@ -488,6 +488,18 @@ def test_what_was_left_to_other_workers_is_answered_when_the_loop_stops(impl):
     table.close()
 
 
+def test_a_worker_with_a_queue_of_its_own_leaves_no_connection_in_it(impl):
+    """Under reuse_port nobody else would accept it."""
+    table = HeartbeatTable(2)
+    slot, other = table.claim(), table.claim()
+    slot.state = other.state = READY
+    with Served(impl, hello, heartbeat=slot, multiprocess=True, shared_listeners=False) as served:
+        clients = [served.connect(get()) for _ in range(40)]
+        for client in clients:
+            assert client.answer().status == 200
+    table.close()
+
+
 @pytest.mark.rule(37)
 def test_stopping_without_descriptors_is_stopping(impl):
     with Served(impl, hello) as served:

@@ -144,6 +144,14 @@ def test_networks_workers_and_mount_point_are_computed(made, monkeypatch):
         assert worker.exchange(get("/m/x", CLOSE))[0].status == 200
 
 
+@pytest.mark.parametrize("reuse_port", [False, True])
+def test_connections_are_left_only_where_others_accept_them(made, reuse_port):
+    worker = made(workers=2, reuse_port=reuse_port)
+    assert worker.worker.loop_options().shared_listeners is not reuse_port
+    with worker.running():
+        pass
+
+
 def test_the_loop_beats_more_often_than_the_master_looks(made):
     worker = made()
     worker.worker.timeout = 0.25
