@@ -53,4 +53,4 @@ cdef class RequestCycle:
     cdef int account(self, ResponseWriter writer, dict environ, object request, long long begun) except -1
     cdef int complain(self, ResponseWriter writer, str target) except -1
     cdef int log_refusal(self, Connection c, object error) except -1
-    cdef int append_error(self, Connection c, int status, bint head_only) except -1
+    cdef int append_error(self, Connection c, int status, bint head_only, object accept) except -1

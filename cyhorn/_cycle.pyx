@@ -15,7 +15,7 @@ from cyhorn._writer cimport OutputBuffer, ResponseWriter
 
 from io import BytesIO
 
-from cyhorn.errors import ApplicationError, ClientDisconnected, Code, HttpError, http_error
+from cyhorn.errors import OUR_ERRORS, ApplicationError, ClientDisconnected, Code, HttpError, http_error
 from cyhorn.wsgi.client_socket import ClientSocket
 from cyhorn.wsgi.error_page import error_response
 from cyhorn.wsgi.file_wrapper import FileWrapper
@@ -192,12 +192,12 @@ cdef class RequestCycle:
             c.log_loss(error)
             writer.fail(499)
             self.lose(c)
-        except Exception as error:
-            self.failed(c, writer, error)
         except BaseException as error:
-            # The worker is told to leave, from inside the application: leave with an answer.
             self.failed(c, writer, error)
-            raise
+            # The worker is told to leave, from inside the application: leave with an answer. Other
+            # exceptions of this kind (a cancelled task) end what the application did, and no more.
+            if isinstance(error, (SystemExit, KeyboardInterrupt)):
+                raise
         return 0
 
     cdef int close_iterable(self, object close_it, Connection c) except -1:
@@ -266,7 +266,7 @@ cdef class RequestCycle:
                 c.flush(self.out)
                 self.lose(c)
             else:
-                self.append_error(c, status, False)
+                self.append_error(c, status, False, "")
                 c.flush(self.out)
         except ClientDisconnected:
             self.lose(c)
@@ -306,7 +306,7 @@ cdef class RequestCycle:
             c.name_peer()
         self.log_refusal(c, error)
         try:
-            self.append_error(c, error.status, head_only)
+            self.append_error(c, error.status, head_only, error.accept)
             c.flush(self.out)
         except ClientDisconnected:
             return self.lose(c)
@@ -315,15 +315,16 @@ cdef class RequestCycle:
         return c.forget_request()
 
     cdef int log_refusal(self, Connection c, object error) except -1:
-        # What is not served (501, 505) is the client's mistake, too; other 5xx are for the operator.
-        log = self.log.warning if error.status < 500 or error.status in (501, 505) else self.log.error
-        if error.status == 408:  # slowness breaks no rule
+        log = self.log.error if error.code in OUR_ERRORS else self.log.warning
+        if error.code == Code.TIMEOUT:  # slowness breaks no rule
             log = self.log.info
         log("Invalid request from ip=%s: %s [%s]", c.remote_addr, error.detail, error.code.name)
         return 0
 
-    cdef int append_error(self, Connection c, int status, bint head_only) except -1:
-        accept = c.environ.get("HTTP_ACCEPT", "") if c.environ is not None else ""
+    cdef int append_error(self, Connection c, int status, bint head_only, object accept) except -1:
+        """Append an error page. `accept` is what is known of Accept when there is no environ."""
+        if c.environ is not None:
+            accept = c.environ.get("HTTP_ACCEPT", "")
         return self.out.put_bytes(
             error_response(
                 status,
@@ -346,7 +347,10 @@ cdef class RequestCycle:
         if self.current is not c:
             raise ClientDisconnected("the request is over")
         if c.continue_due:
-            self.send_continue(c)
+            if self.writer.headers_sent:
+                c.continue_due = False  # the final answer is on its way (9110 15.2)
+            else:
+                self.send_continue(c)
         while c.body_awaited():
             if c.pending_size:
                 data = PyBytes_FromStringAndSize(<const char *>c.pending, c.pending_size)

@@ -23,7 +23,7 @@ from typing import Any
 from cyhorn._connection_py import LINGER, Connection
 from cyhorn._parser_py import RequestHead
 from cyhorn._writer_py import OutputBuffer, ResponseWriter
-from cyhorn.errors import ApplicationError, ClientDisconnected, Code, HttpError, http_error
+from cyhorn.errors import OUR_ERRORS, ApplicationError, ClientDisconnected, Code, HttpError, http_error
 from cyhorn.wsgi.client_socket import ClientSocket
 from cyhorn.wsgi.error_page import error_response
 from cyhorn.wsgi.file_wrapper import FileWrapper
@@ -34,8 +34,8 @@ from cyhorn.wsgi.request import Request
 #: Answers wait for those behind them only when as many calls took no longer than this (seconds).
 FAST_CALL, FAST_CALLS = 50e-6, 64
 
-#: The beginning of a HEAD request, whose answer has no body also when it is refused.
-_HEAD_BEGUN = re.compile(rb"(?:\r\n)?HEAD ").match
+#: The method of a request that has begun.
+_METHOD_BEGUN = re.compile(rb"(?:\r\n)?([A-Za-z]+) ").match
 
 
 class RequestCycle:
@@ -179,12 +179,12 @@ class RequestCycle:
             connection.log_loss(error)
             writer.fail(499)
             self._lose(connection)
-        except Exception as error:
-            self._failed(connection, writer, error)
         except BaseException as error:
-            # The worker is told to leave, from inside the application: leave with an answer.
             self._failed(connection, writer, error)
-            raise
+            # The worker is told to leave, from inside the application: leave with an answer. Other
+            # exceptions of this kind (a cancelled task) end what the application did, and no more.
+            if isinstance(error, (SystemExit, KeyboardInterrupt)):
+                raise
 
     def _close_iterable(self, close: Callable[[], Any], connection: Connection) -> None:
         try:
@@ -253,7 +253,7 @@ class RequestCycle:
                 connection.flush(self.out)
                 self._lose(connection)
             else:
-                self._append_error(connection, status)
+                self._append_error(connection, status, False)
                 connection.flush(self.out)
         except ClientDisconnected:
             self._lose(connection)
@@ -285,7 +285,8 @@ class RequestCycle:
         """
         self._log_refusal(connection, error)
         try:
-            self._append_error(connection, error.status, begun)
+            begins_head = connection.head is None and self._begins_head(begun)
+            self._append_error(connection, error.status, begins_head, error.accept)
             connection.flush(self.out)
         except ClientDisconnected:
             self._lose(connection)
@@ -295,20 +296,29 @@ class RequestCycle:
         connection.forget_request()
 
     def _log_refusal(self, connection: Connection, error: HttpError) -> None:
-        # What is not served (501, 505) is the client's mistake, too; other 5xx are for the operator.
-        log = self.log.warning if error.status < 500 or error.status in (501, 505) else self.log.error
-        if error.status == 408:  # slowness breaks no rule
+        log = self.log.error if error.code in OUR_ERRORS else self.log.warning
+        if error.code is Code.TIMEOUT:  # slowness breaks no rule
             log = self.log.info
         log("Invalid request from ip=%s: %s [%s]", connection.remote_addr, error.detail, error.code.name)
 
-    def _append_error(self, connection: Connection, status: int, begun: bytes | bytearray = b"") -> None:
+    def _begins_head(self, begun: bytes | bytearray) -> bool:
+        """Whether `begun` begins with a HEAD request, whose answer has no body also when it is refused."""
+        match = _METHOD_BEGUN(begun)
+        if match is None:
+            return False
+        method = match[1].upper() if self.options.casefold_http_method else match[1]
+        return bool(method == b"HEAD")
+
+    def _append_error(self, connection: Connection, status: int, head_only: bool, accept: Any = "") -> None:
+        """Append an error page. `accept` is what is known of Accept when there is no environ."""
         head, environ = connection.head, connection.environ
-        accept = environ.get("HTTP_ACCEPT", "") if environ is not None else ""
+        if environ is not None:
+            accept = environ.get("HTTP_ACCEPT", "")
         self.out.append(
             error_response(
                 status,
                 accept=accept if isinstance(accept, str) else "",
-                head_only=head.method == "HEAD" if head is not None else _HEAD_BEGUN(begun) is not None,
+                head_only=head_only or (head is not None and head.method == "HEAD"),
                 server_header=self.options.server_header,
             )
         )
@@ -324,7 +334,10 @@ class RequestCycle:
         if self._current is not connection:
             raise ClientDisconnected("the request is over")
         if connection.continue_due:
-            self.send_continue(connection)
+            if self._writer.headers_sent:
+                connection.continue_due = False  # the final answer is on its way (9110 15.2)
+            else:
+                self.send_continue(connection)
         decoder = connection.decoder
         while connection.body_awaited():
             if not connection.pending:

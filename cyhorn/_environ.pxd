@@ -26,5 +26,7 @@ cdef class EnvironBuilder:
     cdef dict make(self, RequestParser parser, const unsigned char *p, str remote_addr, object remote_port,
                    bint trusted)
     cdef int name_and_value(self, RequestParser parser, const unsigned char *p, Field *field) except -1
-    cdef str told_scheme(self, Field *field, const unsigned char *p, str value, str scheme)
-    cdef str mount(self, dict environ, str script_name, str path)
+    cdef str told_scheme(self, RequestParser parser, const unsigned char *p, Field *field, str value,
+                         str scheme)
+    cdef str mount(self, RequestParser parser, const unsigned char *p, dict environ, str script_name,
+                   str path)

@@ -14,10 +14,10 @@ from cpython.unicode cimport PyUnicode_DecodeLatin1
 from libc.string cimport memcmp, memcpy, memset
 
 from cyhorn._parser cimport NAME_UNDERSCORE, PATH_ENCODED, TARGET_IS_PATH, VALUE_FOLDED, VALUE_HIGH
-from cyhorn._parser cimport LINE_COUNT, Field, RequestParser, field_value
+from cyhorn._parser cimport LINE_COUNT, Field, RequestParser, field_value, refusal
 
-from cyhorn.errors import Code, http_error
-from cyhorn.grammar import KNOWN_FIELDS
+from cyhorn.errors import Code
+from cyhorn.grammar import DEFAULT_PORTS, KNOWN_FIELDS, LOCAL_NAME
 
 cdef extern from "Python.h":
     PyObject *PyDict_SetDefault(object mapping, object key, object value) except NULL
@@ -176,6 +176,7 @@ cdef class EnvironBuilder:
         cdef str told
         cdef PyObject *before
         cdef Py_ssize_t size
+        cdef bint mounted = False
 
         value = _method(parser, p)
         if value is not METHOD_GET:
@@ -210,20 +211,23 @@ cdef class EnvironBuilder:
                 value = _value(p, field)
             if field.known >= 0:
                 if trusted and self.is_scheme[field.known]:
-                    scheme = self.told_scheme(field, p, value, scheme)
+                    scheme = self.told_scheme(parser, p, field, value, scheme)
             else:
                 if field.flags & NAME_UNDERSCORE:
                     told = _upper_name(p, field)
                     if trusted and (self.any_forwarder or told in self.forwarder):
                         if told == "SCRIPT_NAME":
+                            if mounted:
+                                raise refusal(parser, p, Code.SCRIPT_NAME_REPEATED)
+                            mounted = True
                             script_name = value
                     elif self.header_map == "refuse":
-                        raise http_error(Code.FIELD_UNDERSCORE)
+                        raise refusal(parser, p, Code.FIELD_UNDERSCORE)
                     elif self.header_map != "dangerous":
                         field += 1
                         continue
                 elif trusted and self.strange_schemes:
-                    scheme = self.told_scheme(field, p, value, scheme)
+                    scheme = self.told_scheme(parser, p, field, value, scheme)
             before = PyDict_SetDefault(environ, key, value)
             size += 1
             if len(environ) != size:  # not its value tells: that may be the very same object
@@ -236,7 +240,7 @@ cdef class EnvironBuilder:
         if scheme is not None:
             environ[K_SCHEME] = scheme
         if script_name:
-            path = self.mount(environ, script_name, path)
+            path = self.mount(parser, p, environ, script_name, path)
             environ[K_PATH] = _decoded_text(path) if "%" in path else path
         elif parser.target_flags & PATH_ENCODED:
             environ[K_PATH] = _decoded(p + parser.path.start, parser.path.length)
@@ -244,10 +248,8 @@ cdef class EnvironBuilder:
             environ[K_PATH] = path
         if self.server_from_host:
             host, port = split_host(environ.get(K_HOST, EMPTY))
-            environ[K_NAME] = host
-            if not port and host:
-                port = "443" if environ[K_SCHEME] == "https" else "80"
-            environ[K_SERVER_PORT] = port
+            environ[K_NAME] = host or LOCAL_NAME  # PEP 3333 wants both
+            environ[K_SERVER_PORT] = port or DEFAULT_PORTS[environ[K_SCHEME]]
         return environ
 
     cdef int name_and_value(self, RequestParser parser, const unsigned char *p, Field *field) except -1:
@@ -257,7 +259,8 @@ cdef class EnvironBuilder:
         self.line_generations[field.slot] = field.generation
         return 0
 
-    cdef str told_scheme(self, Field *field, const unsigned char *p, str value, str scheme):
+    cdef str told_scheme(self, RequestParser parser, const unsigned char *p, Field *field, str value,
+                         str scheme):
         """What a trusted peer says the scheme is, given what it has said before."""
         cdef str secure = self.schemes.get(_upper_name(p, field))
         cdef str told
@@ -265,16 +268,17 @@ cdef class EnvironBuilder:
             return scheme
         told = "https" if value == secure else "http"
         if scheme is not None and scheme != told:
-            raise http_error(Code.SCHEME_CONFLICT)
+            raise refusal(parser, p, Code.SCHEME_CONFLICT)
         return told
 
-    cdef str mount(self, dict environ, str script_name, str path):
+    cdef str mount(self, RequestParser parser, const unsigned char *p, dict environ, str script_name,
+                   str path):
         """Set SCRIPT_NAME and return the path below it; they part at a segment border."""
         script_name = script_name.rstrip("/")
         if not script_name:
             return path
         if path != script_name and not path.startswith(script_name + "/"):
-            raise http_error(Code.SCRIPT_NAME)
+            raise refusal(parser, p, Code.SCRIPT_NAME)
         environ[K_SCRIPT] = script_name
         return path[len(script_name):]
 

@@ -12,8 +12,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from cyhorn._parser_py import RequestParser
-from cyhorn.errors import Code, http_error
+from cyhorn._parser_py import RequestParser, refusal
+from cyhorn.errors import Code
+from cyhorn.grammar import DEFAULT_PORTS, LOCAL_NAME
 
 #: NAME as the parser gives it → environ key, for names without "_". Bounded: emptied when full, since
 #: peers choose names.
@@ -97,21 +98,25 @@ class EnvironBuilder:
         script_name = self._script_name
         scheme: str | None = None
         schemes = self._scheme_fields if trusted else {}
+        mounted = False
 
         for name, value in head.fields:
             key = _KEYS.get(name)
             if key is None and "_" in name:
                 if trusted and (name in self._forwarder or "*" in self._forwarder):
                     if name == "SCRIPT_NAME":
+                        if mounted:
+                            raise refusal(Code.SCRIPT_NAME_REPEATED, head.fields)
+                        mounted = True
                         script_name = value
                 elif self._header_map == "refuse":
-                    raise http_error(Code.FIELD_UNDERSCORE)
+                    raise refusal(Code.FIELD_UNDERSCORE, head.fields)
                 elif self._header_map != "dangerous":
                     continue
             elif name in schemes:
                 told = "https" if value == self._scheme_fields[name] else "http"
                 if scheme is not None and scheme != told:
-                    raise http_error(Code.SCHEME_CONFLICT)
+                    raise refusal(Code.SCHEME_CONFLICT, head.fields)
                 scheme = told
             if key is None:
                 key = _key(name)
@@ -127,7 +132,10 @@ class EnvironBuilder:
             environ["wsgi.url_scheme"] = scheme
         script_name = script_name.rstrip("/")
         if script_name:
-            path = _below(script_name, path)
+            # They part at a segment border.
+            if path != script_name and not path.startswith(script_name + "/"):
+                raise refusal(Code.SCRIPT_NAME, head.fields)
+            path = path[len(script_name) :]
             environ["SCRIPT_NAME"] = script_name
         if "%" in path:
             path = unquote_to_bytes(path.encode("latin-1")).decode("latin-1")
@@ -138,12 +146,10 @@ class EnvironBuilder:
 
     @staticmethod
     def _name_server(environ: dict[str, Any]) -> None:
-        """SERVER_NAME and SERVER_PORT from Host: a unix socket has neither."""
+        """SERVER_NAME and SERVER_PORT from Host: a unix socket has neither, and PEP 3333 wants both."""
         host, port = split_host(environ.get("HTTP_HOST", ""))
-        environ["SERVER_NAME"] = host
-        if not port and host:
-            port = "443" if environ["wsgi.url_scheme"] == "https" else "80"
-        environ["SERVER_PORT"] = port
+        environ["SERVER_NAME"] = host or LOCAL_NAME
+        environ["SERVER_PORT"] = port or DEFAULT_PORTS[environ["wsgi.url_scheme"]]
 
 
 def split_host(host: str) -> tuple[str, str]:
@@ -153,10 +159,3 @@ def split_host(host: str) -> tuple[str, str]:
         return name + "]", port.removeprefix(":")
     name, _, port = host.partition(":")
     return name, port
-
-
-def _below(script_name: str, path: str) -> str:
-    """`path` below the mount point `script_name`; they part at a segment border."""
-    if path == script_name or path.startswith(script_name + "/"):
-        return path[len(script_name) :]
-    raise http_error(Code.SCRIPT_NAME)

@@ -112,6 +112,7 @@ cdef class Loop:
     cdef int take_back(self) except -1
     cdef int resume(self, Connection c, bint answered, bint keep_alive) except -1
     cdef bint all_stuck(self) noexcept
+    cdef bint begins_head(self, const unsigned char *p, Py_ssize_t n) noexcept
     cdef int refuse(self, Connection c, object error, bint head_only) except -1
     cdef int writable(self, Connection c) except -1
     cdef int settle(self, Connection c) except -1

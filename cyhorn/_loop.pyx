@@ -36,7 +36,8 @@ from cyhorn._connection cimport (
 )
 from cyhorn._cycle cimport RequestCycle
 from cyhorn._environ cimport EnvironBuilder
-from cyhorn._parser cimport CHUNK_DATA, CHUNK_END, ChunkedDecoder, LineCache, RequestParser, build_head
+from cyhorn._parser cimport CHUNK_DATA, CHUNK_END, ChunkedDecoder, LineCache, RequestParser
+from cyhorn._parser cimport build_head, refusal
 from cyhorn._pulse cimport Pulse
 from cyhorn._system cimport (
     CLOCK_MONOTONIC_COARSE,
@@ -106,12 +107,6 @@ cdef inline bint _is_head(RequestParser parser, const unsigned char *method) noe
     if parser.casefold_http_method:
         return strncasecmp(<const char *>method, b"HEAD", 4) == 0
     return memcmp(method, b"HEAD", 4) == 0
-
-
-cdef bint _begins_head(const unsigned char *p, Py_ssize_t n) noexcept:
-    """Whether p[0:n] begins with a HEAD request, whose answer has no body also when it is refused."""
-    cdef Py_ssize_t skip = 2 if n > 2 and p[0] == 13 and p[1] == 10 else 0
-    return n - skip >= 5 and memcmp(p + skip, b"HEAD ", 5) == 0
 
 
 @cython.final
@@ -409,7 +404,10 @@ cdef class Loop:
     cdef int timed_out(self, Connection c) except -1:
         # 408 only where a request had begun: a silent connection has asked for nothing.
         if c.state == BODY or (c.state == HEAD and c.pending_size):
-            self.refuse(c, http_error(Code.TIMEOUT), _begins_head(c.pending, c.pending_size))
+            error = http_error(Code.TIMEOUT)
+            if c.parser is not None:  # it has read what is pending
+                error = refusal(c.parser, c.pending, Code.TIMEOUT)
+            self.refuse(c, error, self.begins_head(c.pending, c.pending_size))
             self.settle(c)
         else:
             self.drop(c)
@@ -627,7 +625,7 @@ cdef class Loop:
             try:
                 data = c.decrypt()
             except HttpError as error:  # it was no TLS
-                self.refuse(c, error, _begins_head(c.pending, c.pending_size))
+                self.refuse(c, error, self.begins_head(c.pending, c.pending_size))
                 return 0 if c.state == CLOSED else self.settle(c)
             if data is not None:
                 if PyBytes_GET_SIZE(data):
@@ -707,7 +705,7 @@ cdef class Loop:
                         break
         except HttpError as error:
             self.parser.reset()
-            self.refuse(c, error, c.environ is None and _begins_head(p + at, n - at))
+            self.refuse(c, error, c.environ is None and self.begins_head(p + at, n - at))
         if c.state == CLOSED:
             return 0
         if at or not c.pending_size:
@@ -745,7 +743,7 @@ cdef class Loop:
             return 0
         c.parser = None
         if taken < 0:
-            raise http_error(-taken)
+            raise refusal(parser, p, <int>-taken)
         if c.remote_addr is None:
             c.name_peer()
         c.head_only = _is_head(parser, p + parser.method.start)
@@ -1021,6 +1019,15 @@ cdef class Loop:
             os.eventfd_read(self.waker)
         except BlockingIOError:
             pass
+
+    cdef bint begins_head(self, const unsigned char *p, Py_ssize_t n) noexcept:
+        """Whether p[0:n] begins with a HEAD request, whose answer has no body also when it is refused."""
+        cdef Py_ssize_t skip = 2 if n > 2 and p[0] == 13 and p[1] == 10 else 0
+        if n - skip < 5 or p[skip + 4] != 32:
+            return False
+        if self.parser.casefold_http_method:
+            return strncasecmp(<const char *>p + skip, b"HEAD", 4) == 0
+        return memcmp(p + skip, b"HEAD", 4) == 0
 
     cdef int refuse(self, Connection c, object error, bint head_only) except -1:
         """Answer the peer's mistake; nothing after it on the connection is read."""

@@ -44,7 +44,7 @@ from cyhorn._connection_py import (
 )
 from cyhorn._cycle_py import RequestCycle
 from cyhorn._environ_py import EnvironBuilder
-from cyhorn._parser_py import ChunkedDecoder, RequestParser
+from cyhorn._parser_py import ChunkedDecoder, RequestParser, refusal
 from cyhorn._pulse_py import Pulse
 from cyhorn.errors import ClientDisconnected, Code, HttpError, TakenOver, http_error
 from cyhorn.net import shared_listener
@@ -310,7 +310,8 @@ class Loop:
     def _timed_out(self, connection: Connection) -> None:
         # 408 only where a request had begun: a silent connection has asked for nothing.
         if connection.state == BODY or (connection.state == HEAD and connection.pending):
-            self._refuse(connection, http_error(Code.TIMEOUT), connection.pending)
+            read = connection.parser._fields if connection.parser is not None else []
+            self._refuse(connection, refusal(Code.TIMEOUT, read), connection.pending)
             self._settle(connection)
         else:
             self._close(connection)

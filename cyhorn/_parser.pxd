@@ -101,6 +101,7 @@ cdef class RequestParser:
 
     cdef int take_line(self, const unsigned char *p, Py_ssize_t end) noexcept
     cdef int judge_begun(self, const unsigned char *p, Py_ssize_t n) noexcept
+    cdef int first_broken(self, const unsigned char *p, Py_ssize_t stop, int code) noexcept
     cdef int take_request_line(self, const unsigned char *p, Py_ssize_t start, Py_ssize_t stop) noexcept
     cdef int take_target(self, const unsigned char *p, Py_ssize_t start, Py_ssize_t stop) noexcept
     cdef bint is_method(self, const unsigned char *p, const unsigned char *name, Py_ssize_t length) noexcept
@@ -134,6 +135,8 @@ cdef class RequestHead:
 
 # The head that `parser` found at `p`, as objects.
 cdef RequestHead build_head(RequestParser parser, const unsigned char *p)
+# The exception for the head at `p` that `parser` has just refused, or found and its reader refuses.
+cdef object refusal(RequestParser parser, const unsigned char *p, int code)
 # The field's value; each fold of a folded one is one space (9112 5.2).
 cdef str field_value(const unsigned char *p, const Field *field)
 
@@ -179,5 +182,5 @@ cdef class ChunkedDecoder:
     cdef int take_extension_byte(self, unsigned char byte) noexcept
     cdef int begin_chunk(self) noexcept
     cdef Py_ssize_t take_trailer_bytes(self, const unsigned char *p, Py_ssize_t n) noexcept
-    cdef int judge_trailer_length(self, bint complete) noexcept
+    cdef int judge_trailer_begun(self, Py_ssize_t seen, bint complete) noexcept
     cdef int take_trailer(self, Py_ssize_t stop) noexcept

@@ -83,6 +83,7 @@ cdef unsigned char FORBIDDEN_LENGTH[KNOWN_ROOM]
 cdef int FORBIDDEN_COUNT = 0
 cdef tuple KNOWN_UPPER = ()                   # position → name in upper case, as str
 cdef short COOKIE_FIELD = -1                  # position of Cookie
+cdef short ACCEPT_FIELD = -1                  # position of Accept
 
 cdef Py_ssize_t MAX_HEAD = grammar.MAX_HEAD
 cdef unsigned long long MAX_LENGTH = grammar.MAX_LENGTH
@@ -220,12 +221,13 @@ cdef int fill_tables() except -1:
         bucket = hash_name(KNOWN_NAME[position], len(name))
         NEXT_HASHED[position] = HASHED[bucket]
         HASHED[bucket] = position
-    global COOKIE_FIELD, FORBIDDEN_COUNT, KNOWN_UPPER
+    global ACCEPT_FIELD, COOKIE_FIELD, FORBIDDEN_COUNT, KNOWN_UPPER
     for position, name in enumerate(sorted(grammar.FORBIDDEN_TRAILERS)):
         memcpy(FORBIDDEN_NAME[position], <const char *>name, len(name))
         FORBIDDEN_LENGTH[position] = len(name)
         FORBIDDEN_COUNT += 1
     COOKIE_FIELD = list(grammar.KNOWN_FIELDS).index(grammar.COOKIE)
+    ACCEPT_FIELD = list(grammar.KNOWN_FIELDS).index(b"accept")
     KNOWN_UPPER = tuple(name.decode("latin-1").upper() for name in grammar.KNOWN_FIELDS)
     return 0
 
@@ -234,6 +236,11 @@ cdef int fill_tables() except -1:
 
 cdef inline bint is_white(unsigned char byte) noexcept:
     return byte == SP or byte == HTAB
+
+
+cdef inline bint has_bare_cr(const unsigned char *p, Py_ssize_t start, Py_ssize_t stop) noexcept:
+    """Whether one of p[start:stop], none of which is followed by an LF, is a CR."""
+    return start < stop and memchr(p + start, CR, <size_t>(stop - start)) != NULL
 
 
 cdef inline int hash_name(const unsigned char *p, Py_ssize_t length) noexcept:
@@ -595,8 +602,8 @@ cdef class RequestParser:
         while True:
             found = <const unsigned char *>memchr(p + self.scanned, LF, <size_t>(n - self.scanned))
             if found == NULL:
-                self.scanned = n
                 code = self.judge_begun(p, n)
+                self.scanned = n
                 if code:
                     self.state = -code
                 return self.state if code else 0
@@ -610,13 +617,14 @@ cdef class RequestParser:
             self.scanned = self.line_start = end + 1
 
     cdef int judge_begun(self, const unsigned char *p, Py_ssize_t n) noexcept:
-        """Refuse the line that p[0:n] leaves incomplete, when it breaks a limit already."""
+        """Refuse the line that p[0:n] leaves incomplete for what no later byte can mend."""
         cdef Py_ssize_t begin = self.line_start
         cdef Py_ssize_t limit = self.limit_request_line
         cdef unsigned char first
+        cdef int code = E_REQUEST_LINE_LENGTH
         if self.state == READY:
-            if limit and n - 1 - begin > limit:
-                return E_REQUEST_LINE_LENGTH
+            if limit:
+                limit += 2
         else:
             if begin < n:
                 first = p[begin]
@@ -625,9 +633,20 @@ cdef class RequestParser:
                         begin = self.field_start
                 elif first != CR and self.field_count >= self.limit_request_fields > 0:
                     return E_FIELD_COUNT
-            if n - begin >= self.limit_request_field_size > 0:
-                return E_FIELD_LENGTH
+            limit = self.limit_request_field_size
+            code = E_FIELD_LENGTH
+        if limit and n + 1 - begin > limit:
+            return self.first_broken(p, begin + limit, code)
+        if has_bare_cr(p, max(self.line_start, self.scanned - 1), n - 1):
+            return E_BARE_CR
         return E_HEAD_LENGTH if n == MAX_HEAD else 0
+
+    cdef int first_broken(self, const unsigned char *p, Py_ssize_t stop, int code) noexcept:
+        """What comes first in the line at line_start: a bare CR, or the byte before `stop`, too many: `code`.
+
+        A CR is known to be bare by the byte behind it.
+        """
+        return E_BARE_CR if has_bare_cr(p, self.line_start, stop - 2) else code
 
     cdef int take_line(self, const unsigned char *p, Py_ssize_t end) noexcept:
         """Judge and take the line that ends with the LF at p[end]. Returns 0 or a Code."""
@@ -638,7 +657,7 @@ cdef class RequestParser:
         invariant(start <= end and p[end] == LF)
         if self.state == READY:
             if end - 1 - start > self.limit_request_line > 0:
-                return E_REQUEST_LINE_LENGTH
+                return self.first_broken(p, start + self.limit_request_line + 2, E_REQUEST_LINE_LENGTH)
         else:
             if is_white(first):
                 if self.permit_obsolete_folding and self.field_count:
@@ -646,9 +665,9 @@ cdef class RequestParser:
             elif self.field_count >= self.limit_request_fields > 0 and first != CR and first != LF:
                 return E_FIELD_COUNT
             if end - begin >= self.limit_request_field_size > 0:
-                return E_FIELD_LENGTH
+                return self.first_broken(p, begin + self.limit_request_field_size, E_FIELD_LENGTH)
         if end == start or p[end - 1] != CR:
-            return E_BARE_LF
+            return E_BARE_CR if has_bare_cr(p, start, end - 1) else E_BARE_LF
         end -= 1
         if end == start:
             if self.state == READY:
@@ -955,18 +974,34 @@ cdef class RequestParser:
         `reset()`.
         """
         cdef Py_buffer view
+        cdef const unsigned char *p
         cdef Py_ssize_t result
+        cdef bint failed = self.state < 0
         PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
         try:
             result = bounds(view.len, start, stop)
-            result = self.feed(<const unsigned char *>view.buf + start, result - start)
+            p = <const unsigned char *>view.buf + start
+            result = self.feed(p, result - start)
             if result > 0:
-                return build_head(self, <const unsigned char *>view.buf + start)
+                return build_head(self, p)
+            if result < 0 and not failed:
+                raise refusal(self, p, <int>-result)
         finally:
             PyBuffer_Release(&view)
         if result < 0:
             raise http_error(-result)
         return None
+
+
+cdef object refusal(RequestParser parser, const unsigned char *p, int code):
+    cdef Py_ssize_t index
+    error = http_error(code)
+    error.accept = ",".join([
+        field_value(p, &parser.fields[index])
+        for index in range(parser.field_count)
+        if parser.fields[index].known == ACCEPT_FIELD
+    ])
+    return error
 
 
 cdef inline void append_fold(
@@ -1224,7 +1259,7 @@ cdef class ChunkedDecoder:
             self.section_capacity = capacity
         memcpy(self.section + self.section_length, p, <size_t>taken)
         self.section_length += taken
-        code = self.judge_trailer_length(found != NULL)
+        code = self.judge_trailer_begun(self.section_length - taken, found != NULL)
         if code:
             return -code
         if found != NULL:
@@ -1234,10 +1269,12 @@ cdef class ChunkedDecoder:
             self.line_start = self.section_length
         return taken
 
-    cdef int judge_trailer_length(self, bint complete) noexcept:
-        """Refuse the trailer line at line_start, when it breaks a limit. Returns 0 or a Code."""
+    cdef int judge_trailer_begun(self, Py_ssize_t seen, bint complete) noexcept:
+        """Refuse the trailer line at line_start for what no later byte can mend; section[0:seen]
+        was judged. Returns 0 or a Code."""
         cdef Py_ssize_t begin = self.line_start
         cdef Py_ssize_t stop = self.section_length - complete
+        cdef Py_ssize_t limit = self.limit_request_field_size
         cdef unsigned char first
         if begin < stop:
             first = self.section[begin]
@@ -1246,7 +1283,10 @@ cdef class ChunkedDecoder:
                     begin = self.field_start
             elif first != CR and self.trailer_count >= self.limit_request_fields > 0:
                 return E_FIELD_COUNT
-        if stop - begin >= self.limit_request_field_size > 0:
+        seen = max(self.line_start, seen - 1)
+        if has_bare_cr(self.section, seen, min(stop - 1, begin + limit - 2) if limit else stop - 1):
+            return E_TRAILER
+        if stop - begin >= limit > 0:
             return E_FIELD_LENGTH
         return E_HEAD_LENGTH if not complete and self.section_length == MAX_HEAD else 0
 

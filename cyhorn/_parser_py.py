@@ -5,13 +5,15 @@ for code; the two share the data in `grammar` and no code. Neither knows a socke
 a logger, a configuration object or WSGI.
 
 The head
-    A head is read line by line, and a line is judged at one moment only: when its LF
-    is there, or when what is there of it is already too long. So every way to cut the
-    same bytes gives the same answer. The order of judgement:
+    A head is read line by line. What no later byte of a line can mend is refused at once:
+    a field too many, a CR that is followed by something else than LF, too great a length.
+    The rest of a line is judged when its LF is there. So every way to cut the same bytes
+    gives the same answer. The order of judgement:
 
     1. a line that begins one field too many: FIELD_COUNT;
-    2. its length: REQUEST_LINE_LENGTH, FIELD_LENGTH, HEAD_LENGTH;
-    3. its end: BARE_LF, then a CR elsewhere in it: BARE_CR;
+    2. what comes first on the wire of a CR that does not end the line, BARE_CR, and of one
+       byte too many, REQUEST_LINE_LENGTH, FIELD_LENGTH, HEAD_LENGTH;
+    3. its end: BARE_LF;
     4. its syntax, from left to right.
 
     What concerns the head as a whole is judged at the empty line that ends it, in the
@@ -37,6 +39,7 @@ from cyhorn.errors import Code, HttpError, http_error
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
 _LF = re.compile(rb"\n")
+_CR = re.compile(rb"\r")
 _WHITE = b" \t"
 
 
@@ -137,6 +140,13 @@ def _upper(name: str) -> str:
     return upper
 
 
+def refusal(code: Code, fields: list[tuple[str, str]]) -> HttpError:
+    """The exception for a head of which `fields` are good."""
+    error = http_error(code)
+    error.accept = ",".join(value for name, value in fields if name == "ACCEPT")
+    return error
+
+
 def _bounds(data: Buffer, start: int, stop: int | None) -> int:
     """`stop`, or the end of `data`; ValueError when the two do not lie within it."""
     if stop is None:
@@ -157,14 +167,16 @@ def _valid_authority(text: str, *, port_needed: bool = False) -> bool:
     return int(port.lstrip("0")[:6] or "0") <= grammar.MAX_PORT
 
 
-def _judge_end(line: bytes | bytearray) -> bytes:
+def _judge_end(line: bytes) -> bytes:
     """The line that ends before an LF, without its CR."""
     if not line.endswith(b"\r"):
         raise http_error(Code.BARE_LF)
-    line = line[:-1]
-    if b"\r" in line:
-        raise http_error(Code.BARE_CR)
-    return bytes(line)
+    return line[:-1]
+
+
+def _has_bare_cr(data: Buffer, start: int, stop: int) -> bool:
+    """Whether one of data[start:stop], none of which is followed by an LF, is a CR."""
+    return start < stop and _CR.search(data, start, stop) is not None
 
 
 def _split_field(line: bytes, strip_header_spaces: bool) -> tuple[str, str]:
@@ -312,7 +324,7 @@ class RequestParser:
             head = self._parse_lines(data, start, min(stop - start, grammar.MAX_HEAD))
         except HttpError as error:
             self._failed = error.code
-            raise
+            raise refusal(error.code, self._fields) from None
         if head is not None:
             self.reset()
         return head
@@ -357,8 +369,7 @@ class RequestParser:
             found = _LF.search(data, start + self._scanned, start + size)
             complete = found is not None
             end = found.start() - start if found else size
-            first = bytes(data[start + self._line_start : start + min(end, self._line_start + 1)])
-            self._judge_length(first, end, complete, size)
+            self._judge_begun(data, start, end, complete, size)
             self._scanned = end + complete
             if not complete:
                 return None
@@ -379,17 +390,18 @@ class RequestParser:
                 self._field_start = line_start
                 self._take_field(line)
 
-    def _judge_length(self, first: bytes, end: int, complete: bool, size: int) -> None:
-        """Refuse a line that breaks a limit, once it does whatever comes after it.
+    def _judge_begun(self, data: Buffer, start: int, end: int, complete: bool, size: int) -> None:
+        """Refuse a line for what no later byte of it can mend.
 
-        `first` is the line's first byte, if there is one before its LF, and `end` the offset
-        of its LF or, when that is missing, of the end of what is there.
+        `end` is the offset of the line's LF or, when that is missing, of the end of what is
+        there; `size` the number of bytes of the head that are there.
         """
         begin = self._line_start
         if self._method is None:
             limit = self.limit_request_line and self.limit_request_line + 2
             code = Code.REQUEST_LINE_LENGTH
         else:
+            first = bytes(data[start + begin : start + min(end, begin + 1)])
             if first == b" " or first == b"\t":
                 if self.permit_obsolete_folding and self._fields:
                     begin = self._field_start  # a folded field counts as a whole
@@ -397,6 +409,11 @@ class RequestParser:
                 raise http_error(Code.FIELD_COUNT)
             limit = self.limit_request_field_size
             code = Code.FIELD_LENGTH
+        # A CR is known to be bare by the byte behind it. Those that were scanned without an LF
+        # had none but, perhaps, their last; those from `limit` on come too late to matter.
+        stop = min(end - 1, begin + limit - 2) if limit else end - 1
+        if _has_bare_cr(data, start + max(self._line_start, self._scanned - 1), start + stop):
+            raise http_error(Code.BARE_CR)
         if limit and end + 1 - begin > limit:
             raise http_error(code)
         if not complete and size == grammar.MAX_HEAD:
@@ -742,8 +759,9 @@ class ChunkedDecoder:
         most = grammar.MAX_HEAD - self._trailer_bytes - len(self._line)
         found = _LF.search(data, start, min(stop, start + most))
         end = found.start() if found else min(stop, start + most)
+        seen = len(self._line)
         self._line += data[start:end]
-        self._judge_trailer_length(complete=found is not None)
+        self._judge_trailer_begun(seen, complete=found is not None)
         if found is None:
             return end
         line = bytes(self._line)
@@ -760,18 +778,23 @@ class ChunkedDecoder:
                 raise http_error(Code.TRAILER) from None
         return end + 1
 
-    def _judge_trailer_length(self, *, complete: bool) -> None:
-        """As `RequestParser._judge_length`, for a trailer line."""
+    def _judge_trailer_begun(self, seen: int, *, complete: bool) -> None:
+        """As `RequestParser._judge_begun`, for a trailer line; `seen` bytes of it were judged."""
         first = bytes(self._line[:1])
-        length = len(self._line) + 1
+        size = len(self._line)
+        before = 0  # bytes of the field in the lines before this one
         if first in (b" ", b"\t"):
             if self.permit_obsolete_folding and self._trailers:
-                length += self._field_bytes
+                before = self._field_bytes
         elif first and first != b"\r" and len(self._trailers) >= self.limit_request_fields > 0:
             raise http_error(Code.FIELD_COUNT)
-        if length > self.limit_request_field_size > 0:
+        limit = self.limit_request_field_size
+        stop = min(size - 1, limit - before - 2) if limit else size - 1
+        if _has_bare_cr(self._line, max(0, seen - 1), stop):
+            raise http_error(Code.TRAILER)
+        if before + size + 1 > limit > 0:
             raise http_error(Code.FIELD_LENGTH)
-        if not complete and self._trailer_bytes + len(self._line) >= grammar.MAX_HEAD:
+        if not complete and self._trailer_bytes + size >= grammar.MAX_HEAD:
             raise http_error(Code.HEAD_LENGTH)
 
     def _take_trailer(self, line: bytes) -> None:

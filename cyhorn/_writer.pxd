@@ -41,6 +41,7 @@ cdef class ResponseWriter:
     cdef bint http_1_1
     cdef bint closing             # the application wants the connection closed
     cdef bint has_date            # the application's own Date stands in `lines`
+    cdef bint has_server          # likewise its Server, where `server` is empty
     cdef bint no_body
     cdef bint finished
     cdef long long seconds        # the time that `date` tells

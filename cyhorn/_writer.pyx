@@ -510,7 +510,7 @@ cdef class ResponseWriter:
         cdef int code
         self.status = None
         self.lines.used = self.lines.size = 0
-        self.closing = self.has_date = False
+        self.closing = self.has_date = self.has_server = False
         self.length = -1
         self.left_out = None
         if status is self.last_status:
@@ -572,7 +572,10 @@ cdef class ResponseWriter:
             self.has_date = True
             return True
         if kind == SERVER:
-            return not self.server
+            if self.has_server or PyBytes_GET_SIZE(self.server):
+                return False
+            self.has_server = True
+            return True
         if kind == CONNECTION and "close" in [token.strip(" \t").lower() for token in str.split(value, ",")]:
             self.closing = True
             return False

@@ -232,7 +232,7 @@ class ResponseWriter:
             raise ApplicationError(f"the response headers are not a list: {type(headers).__name__}")
         lines: list[bytes] = []
         length: int | None = None
-        closing = has_date = False
+        closing = has_date = has_server = False
         dropped: list[str] = []
         for field in headers:
             try:
@@ -243,9 +243,11 @@ class ResponseWriter:
                 line = _field_line(field)
                 name, value = str.lower(field[0]), field[1]
                 if name not in _SPECIAL:
-                    if len(_LINES) >= _LINES_MAX:
-                        _LINES.clear()
-                    _LINES[field] = line
+                    # A subclass may say that it equals every other str.
+                    if type(field[0]) is str and type(field[1]) is str:
+                        if len(_LINES) >= _LINES_MAX:
+                            _LINES.clear()
+                        _LINES[field] = line
                 else:
                     if name == "content-length":
                         if not _DIGITS(value) or int(value) > MAX_LENGTH:
@@ -259,8 +261,9 @@ class ResponseWriter:
                             continue
                         has_date = True
                     elif name == "server":
-                        if self._server:
+                        if self._server or has_server:
                             continue
+                        has_server = True
                     else:
                         if name == "connection" and "close" in [
                             token.strip(" \t").lower() for token in str.split(value, ",")

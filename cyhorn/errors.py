@@ -113,6 +113,7 @@ class Code(IntEnum):
     INTERNAL = 38
     SPOOL_FULL = 39
     PLAIN_HTTP = 40
+    SCRIPT_NAME_REPEATED = 41
 
 
 #: code → (status of the answer, what is wrong, in words for the log).
@@ -153,6 +154,7 @@ HTTP_ERRORS: dict[Code, tuple[int, str]] = {
     Code.PROXY_SYNTAX: (400, "the PROXY protocol header is malformed"),
     Code.PROXY_PEER: (403, "the peer may not send a PROXY protocol header"),
     Code.SCRIPT_NAME: (500, "SCRIPT_NAME does not prefix the path"),
+    Code.SCRIPT_NAME_REPEATED: (400, "SCRIPT_NAME is forwarded more than once"),
     Code.TIMEOUT: (408, "the request did not arrive in time"),
     Code.INTERNAL: (500, "the request failed"),
     Code.SPOOL_FULL: (507, "the body cannot be spooled"),
@@ -160,11 +162,17 @@ HTTP_ERRORS: dict[Code, tuple[int, str]] = {
 }
 
 
+#: What is for the operator, not the client's mistake: it is logged as an error.
+OUR_ERRORS = frozenset((Code.SCRIPT_NAME, Code.INTERNAL, Code.SPOOL_FULL))
+
+
 class HttpError(CyhornError):
     """The peer broke HTTP, or asked for what is not served.
 
     `code` says what was wrong, `status` is the answer's status code and
     `detail` the words for the log. None of them holds a byte of the request.
+    `accept` is what a head that is refused says in Accept, as far as it was read: it
+    chooses the form of the answer and is not part of it.
     """
 
     def __init__(self, code: Code, status: int, detail: str) -> None:
@@ -172,6 +180,7 @@ class HttpError(CyhornError):
         self.code = code
         self.status = status
         self.detail = detail
+        self.accept = ""
 
 
 def http_error(code: int) -> HttpError:

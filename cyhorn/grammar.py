@@ -99,6 +99,13 @@ MAX_LENGTH = (1 << 63) - 1
 #: The largest port of a Host.
 MAX_PORT = 65535
 
+# -- names ------------------------------------------------------------------------------
+
+#: The port of a scheme (9110 4.2), as the environ has it.
+DEFAULT_PORTS = {"http": "80", "https": "443"}
+#: The name of a server that is reached over a unix socket, for a request that names none.
+LOCAL_NAME = "localhost"
+
 # -- answers ----------------------------------------------------------------------------
 
 REASONS: dict[int, str] = {

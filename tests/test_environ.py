@@ -267,7 +267,7 @@ def test_the_remote_address_is_never_taken_from_a_field(impl):
 
 @pytest.mark.parametrize(
     ("host", "name", "port"),
-    [("h", "h", "80"), ("h:81", "h", "81"), ("[::1]", "[::1]", "80"), ("[::1]:8", "[::1]", "8"), ("", "", ""), ("h:", "h", "80")],
+    [("h", "h", "80"), ("h:81", "h", "81"), ("[::1]", "[::1]", "80"), ("[::1]:8", "[::1]", "8"), ("", "localhost", "80"), ("h:", "h", "80")],
 )
 def test_behind_a_unix_socket_host_names_the_server(impl, host, name, port):
     environ = build(impl, f"GET / HTTP/1.1\nHost: {host}", template=UNIX, port=None)
@@ -281,7 +281,7 @@ def test_behind_a_unix_socket_the_scheme_decides_the_port(impl):
     )
     assert (environ["SERVER_NAME"], environ["SERVER_PORT"]) == ("h", "443")
     environ = build(impl, "GET / HTTP/1.0", template=UNIX)
-    assert (environ["SERVER_NAME"], environ["SERVER_PORT"]) == ("", "")
+    assert (environ["SERVER_NAME"], environ["SERVER_PORT"]) == ("localhost", "80")
 
 
 @pytest.mark.parametrize(

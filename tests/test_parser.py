@@ -114,6 +114,64 @@ def test_lines_end_in_crlf_and_hold_no_other_cr_or_lf(impl, data, code):
 
 
 @pytest.mark.parametrize(
+    "data",
+    [b"\rG", b"GET / HTTP/1.1\r\r", b"GET /\rx", head()[:-2] + b"X: a\rb", head()[:-2] + b"\rX", head(b"X: a")[:-2] + b"\r\r"],
+)
+def test_a_cr_is_refused_at_the_byte_that_is_no_lf(impl, data):
+    parser = impl.parser.RequestParser()
+    assert parser.parse(data[:-1]) is None
+    with pytest.raises(HttpError) as caught:
+        parser.parse(data)
+    assert caught.value.code is Code.BARE_CR
+
+
+@pytest.mark.parametrize("end", [b"", b"\n", b"\r\n\r\n", b"x" * 30, b"x" * 30 + b"\r\n\r\n"])
+@pytest.mark.parametrize("place", range(4, 24))
+def test_of_a_bare_cr_and_a_line_too_long_the_first_on_the_wire_is_told(impl, place, end):
+    line = b"X: aaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+    data = head()[:-2] + line[:place] + b"\r" + line[place:] + end
+    # The byte behind the CR tells that it is bare; the twentieth without an LF, that the line is too long.
+    code = Code.BARE_CR if place + 2 < 20 else Code.FIELD_LENGTH
+    assert refusal(impl, data, limit_request_field_size=20) is code
+    long = b"GET /" + line[:place].replace(b" ", b"") + b"a\r" + line[place:] + end
+    code = Code.BARE_CR if place + 2 + 5 < 22 else Code.REQUEST_LINE_LENGTH
+    assert refusal(impl, long, limit_request_line=20) is code
+
+
+@pytest.mark.parametrize(
+    ("data", "accept"),
+    [
+        (head(b"Accept: a", host=b""), "a"),
+        (head(b"accept:  a ", b"X: y", b"ACCEPT: b", b"Content-Length: x"), "a,b"),
+        (head(b"Accept: a", b"X", b"Accept: b"), "a"),
+        (head(b"X", b"Accept: a"), ""),
+        (head(b"Accept: a", line=b"GET / HTTP/2.0"), ""),
+        (head(b"Accept: a", b"Accept : b"), "a"),
+        (head(b"Accept: a", b"X: \r", b"Accept: b"), "a"),
+        (head(b"Accept-Charset: a", b"X_Accept: b", b"Host: c"), ""),
+        (head(b"Accept: a", b" b", b"X"), "a"),
+    ],
+)
+def test_a_refusal_knows_the_accept_that_was_read_before_it(impl, data, accept):
+    for stops in ((len(data),), range(len(data) + 1)):
+        parser = impl.parser.RequestParser()
+        with pytest.raises(HttpError) as caught:
+            for stop in stops:
+                parser.parse(data[:stop])
+        assert caught.value.accept == accept
+    with pytest.raises(HttpError) as caught:
+        parser.parse(b"")  # what was read may be gone by now
+    assert caught.value.accept == ""
+
+
+def test_a_refusal_knows_a_folded_accept(impl):
+    parser = impl.parser.RequestParser(permit_obsolete_folding=True)
+    with pytest.raises(HttpError) as caught:
+        parser.parse(head(b"Accept: a,", b"\tb", b"X"))
+    assert caught.value.accept == "a, b"
+
+
+@pytest.mark.parametrize(
     "line",
     [
         b"GET",

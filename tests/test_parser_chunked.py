@@ -209,6 +209,28 @@ def test_a_malformed_trailer_is_refused(impl, lines):
     assert refusal(impl, b"0\r\n" + lines + b"\r\n\r\n") is Code.TRAILER
 
 
+@pytest.mark.parametrize("data", [b"0\r\n\rX", b"0\r\nX: a\rb", b"0\r\nX: a\r\r", b"0\r\nX: a\r\n\r\r"])
+def test_a_cr_in_a_trailer_is_refused_at_the_byte_that_is_no_lf(impl, data):
+    decoder = impl.parser.ChunkedDecoder()
+    assert decoder.feed(data[:-1]) == ([], len(data) - 1)
+    with pytest.raises(HttpError) as caught:
+        decoder.feed(data[-1:])
+    assert caught.value.code is Code.TRAILER
+
+
+@pytest.mark.parametrize("place", range(4, 24))
+def test_of_a_bare_cr_and_a_trailer_too_long_the_first_on_the_wire_is_told(impl, place):
+    line = b"X: aaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+    data = b"0\r\n" + line[:place] + b"\r" + line[place:]
+    for end in (b"", b"\r\n\r\n"):
+        for size in (1, len(data + end)):
+            decoder = impl.parser.ChunkedDecoder(limit_request_field_size=20)
+            with pytest.raises(HttpError) as caught:
+                for start in range(0, len(data + end), size):
+                    decoder.feed((data + end)[start : start + size])
+            assert caught.value.code is (Code.TRAILER if place + 2 < 20 else Code.FIELD_LENGTH)
+
+
 def test_the_empty_line_after_trailers_ends_in_crlf(impl):
     assert refusal(impl, b"0\r\n\n") is Code.TRAILER
     assert refusal(impl, b"0\r\nX: y\r\n\n") is Code.TRAILER

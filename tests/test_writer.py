@@ -324,6 +324,20 @@ def test_a_pair_that_is_no_plain_tuple_is_refused_even_after_its_equal_was_taken
         Response(impl).start("200 OK", Pair(("X-Seen", "y")))
 
 
+def test_a_string_that_equals_every_other_changes_no_later_response(impl):
+    class Same(str):
+        def __eq__(self, other: object) -> bool:
+            return True
+
+        def __hash__(self) -> int:
+            return hash("")
+
+    Response(impl).start("200 OK", ("X-Other", Same("evil")))
+    response = Response(impl)
+    response.start("200 OK", ("X-Other", ""))
+    assert response.finished().get("X-Other") == ""
+
+
 def test_strings_of_a_subclass_go_as_the_characters_they_are(impl):
     class Shy(str):
         def __format__(self, spec: str) -> str:

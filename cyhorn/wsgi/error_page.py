@@ -37,19 +37,20 @@ _FORMS: dict[str, Callable[[int, str], str]] = {
 def preferred_type(accept: str) -> str:
     """The media type of an error page for the Accept field `accept` (9110 12.5.1).
 
-    HTML when nothing else is preferred, also when nothing acceptable is there: an error
-    is better told in a form not asked for than not at all.
+    Of types with the same weight the one that is named more exactly: ``application/json, */*``
+    asks for JSON. HTML when nothing else is preferred, also when nothing acceptable is there:
+    an error is better told in a form not asked for than not at all.
     """
-    best, best_weight = "text/html", 0.0
+    best, best_preference = "text/html", (0.0, -1)
     for media_type in _FORMS:
-        weight = _weight(accept, media_type)
-        if weight > best_weight:
-            best, best_weight = media_type, weight
+        preference = _preference(accept, media_type)
+        if preference[0] > 0 and preference > best_preference:
+            best, best_preference = media_type, preference
     return best
 
 
-def _weight(accept: str, media_type: str) -> float:
-    """The weight `accept` gives `media_type`: that of the most specific range that fits."""
+def _preference(accept: str, media_type: str) -> tuple[float, int]:
+    """The weight `accept` gives `media_type`, and how exactly the range names it that fits best."""
     found, specific = 0.0, -1
     for item in accept.lower().split(","):
         media_range, *parameters = (part.strip() for part in item.split(";"))
@@ -71,7 +72,7 @@ def _weight(accept: str, media_type: str) -> float:
                     weight = 0.0
         if rank > specific:
             found, specific = weight, rank
-    return found
+    return found, specific
 
 
 def error_response(

@@ -7,6 +7,9 @@ import os
 import stat
 from typing import Any
 
+#: What `open` makes of files in binary mode: their bytes are those of the descriptor.
+_PLAIN = (io.BufferedReader, io.BufferedRandom, io.FileIO)
+
 
 class FileWrapper:
     """An iterable over `filelike` in blocks of `blksize` bytes.
@@ -33,17 +36,20 @@ class FileWrapper:
     def region(self) -> tuple[int, int, int] | None:
         """(descriptor, offset, bytes to the end) of a regular file; None when it is no such thing.
 
-        None also at the end of a file: files of /proc say that they are empty, and are not.
+        None also at the end of a file: files of /proc say that they are empty, and are not. And
+        None for what only stands in front of a file and may read other bytes than it holds: a
+        wrapper that ends a range, a subclass, text, what decompresses.
         """
+        if type(self.filelike) not in _PLAIN:
+            return None
         try:
             fd: int = self.filelike.fileno()
             offset: int = self.filelike.tell()
             status = os.fstat(fd)
         except (AttributeError, OSError, ValueError):
             return None
-        if type(fd) is not int or type(offset) is not int or not stat.S_ISREG(status.st_mode):
+        if not self.filelike.readable() or not stat.S_ISREG(status.st_mode):
             return None
-        # Text and compressing files have descriptors too, but other bytes than they read.
-        if not isinstance(getattr(self.filelike, "raw", self.filelike), io.FileIO):
+        if type(getattr(self.filelike, "raw", self.filelike)) is not io.FileIO:
             return None
         return (fd, offset, status.st_size - offset) if status.st_size > offset else None

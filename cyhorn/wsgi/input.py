@@ -81,6 +81,10 @@ class StreamInput(io.BufferedReader):
     def __init__(self, receive: Callable[[int], bytes]) -> None:
         super().__init__(_Receiver(receive), 65536)
 
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read `size` bytes; all that is left when it is None or, as `io.BytesIO` has it, negative."""
+        return super().read(-1 if size is not None and size < 0 else size)
+
 
 class _Receiver(io.RawIOBase):
     """The raw stream below `StreamInput`: one `receive` for each read."""

@@ -20,12 +20,20 @@ Bytes = bytes | bytearray | memoryview
 _SENDFILE_MAX = 1 << 30
 
 
-def _temporary_file(prefix: str, directory: str | None, buffering: int = -1) -> IO[bytes]:
-    """An unlinked file in `directory`. Raises OSError."""
+def _temporary_file(prefix: str, directory: str | None) -> io.FileIO:
+    """An unlinked file in `directory`, not buffered. Raises OSError."""
     # Most workers never spool, and the modules behind this one are many.
     import tempfile
 
-    return tempfile.TemporaryFile(buffering=buffering, prefix=prefix, dir=directory)
+    return tempfile.TemporaryFile(buffering=0, prefix=prefix, dir=directory)
+
+
+class _BodyFile(io.BufferedRandom):
+    """The file of a body. It reads as `io.BytesIO` does, which a smaller body is."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Read `size` bytes; all that is left when it is None or negative."""
+        return super().read(-1 if size is not None and size < 0 else size)
 
 
 class BodySpool:
@@ -51,7 +59,7 @@ class BodySpool:
             if self.size <= self._memory:
                 self._parts.append(bytes(data))
                 return
-            self._file = _temporary_file("cyhorn-body-", self._directory)
+            self._file = _BodyFile(_temporary_file("cyhorn-body-", self._directory))
             for part in self._parts:
                 self._file.write(part)
             self._parts.clear()
@@ -141,7 +149,7 @@ class OutQueue:
 
     def _append_to_file(self, data: Bytes) -> None:
         if self._file is None:
-            self._file = _temporary_file("cyhorn-out-", self._directory, buffering=0)
+            self._file = _temporary_file("cyhorn-out-", self._directory)
         fd, offset, view = self._file.fileno(), self._file_size, memoryview(data)
         written = 0
         while written < len(view):

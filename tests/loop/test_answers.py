@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import sys
 from typing import Any
@@ -639,6 +640,33 @@ def test_a_write_to_a_client_that_is_gone_raises_and_leaves_no_traceback(impl):
         client.send(get())
         served.turn()
         assert served.log.of("error", "warning") == [] and served.loop.connections == 0
+
+
+@pytest.mark.parametrize("kind", [asyncio.CancelledError, GeneratorExit])
+@pytest.mark.parametrize("place", ["call", "stream", "late"])
+def test_another_base_exception_from_inside_the_application_costs_its_own_request_alone(impl, kind, place):
+    body = Body(*([b"first"] if place == "late" else []), kind())
+
+    def application(environ, start_response):
+        start_response("200 OK", [])
+        if environ["PATH_INFO"] == "/next":
+            return [b"next"]
+        if place == "call":
+            raise kind
+        return body
+
+    with Served(impl, application) as served:
+        client = served.client()
+        client.send(get())
+        served.turn()
+        client._receive()
+        if place == "late":
+            assert client.data.endswith(b"5\r\nfirst\r\n")
+        else:
+            (answer,) = read_all(client.data)
+            assert answer.status == 500 and answer.closes
+        assert body.closed == (place != "call")
+        assert served.ask(get("/next")).body == b"next"
 
 
 # -- what leaves the application -----------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ that servers load; it gives the others their environ as it is.
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import os
@@ -104,6 +105,17 @@ def raises_after_write(environ: Environ, start_response: Any) -> Any:
 
 def raises_a_key_error(environ: Environ, start_response: Any) -> Any:
     raise KeyError("CONTENT_LENGTH")
+
+
+def raises_cancelled(environ: Environ, start_response: Any) -> Any:
+    start_response("200 OK", TEXT)
+    raise asyncio.CancelledError
+
+
+def raises_generator_exit(environ: Environ, start_response: Any) -> Iterator[bytes]:
+    start_response("200 OK", TEXT)
+    yield b"hello"
+    raise GeneratorExit
 
 
 def clears_its_environ(environ: Environ, start_response: Any) -> list[bytes]:
@@ -245,6 +257,11 @@ def reads_too_much(environ: Environ, start_response: Any) -> list[bytes]:
     return [body]
 
 
+def reads_minus_five(environ: Environ, start_response: Any) -> list[bytes]:
+    start_response("200 OK", TEXT)
+    return [environ["wsgi.input"].read(-5)]
+
+
 def reads_lines(environ: Environ, start_response: Any) -> list[bytes]:
     source = environ["wsgi.input"]
     lines = [source.readline(), source.readline(3), *source.readlines(1), *source]
@@ -371,6 +388,48 @@ def file_longer_than_declared(environ: Environ, start_response: Any) -> Any:
 def file_shorter_than_declared(environ: Environ, start_response: Any) -> Any:
     start_response("200 OK", _length("40"))
     return environ["wsgi.file_wrapper"](_file(b"0123456789"))
+
+
+class _Range:
+    """The first bytes of a file, which gives all that it has not itself."""
+
+    def __init__(self, file: Any, size: int) -> None:
+        self.file = file
+        self.left = size
+
+    def read(self, size: int) -> bytes:
+        data: bytes = self.file.read(min(size, self.left))
+        self.left -= len(data)
+        return data
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.file, name)
+
+
+def file_range(environ: Environ, start_response: Any) -> Any:
+    start_response("200 OK", TEXT)
+    return environ["wsgi.file_wrapper"](_Range(_file(b"0123456789"), 3))
+
+
+class _Changed(io.FileIO):
+    """A file that reads other bytes than it holds."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        return super().read(size).replace(b"0", b"X")
+
+
+def file_subclass(environ: Environ, start_response: Any) -> Any:
+    start_response("200 OK", TEXT)
+    with _file(b"0123456789") as file:
+        return environ["wsgi.file_wrapper"](_Changed(os.dup(file.fileno())))
+
+
+def file_named_and_temporary(environ: Environ, start_response: Any) -> Any:
+    file = tempfile.NamedTemporaryFile()
+    file.write(b"0123456789")
+    file.seek(4)
+    start_response("200 OK", TEXT)
+    return environ["wsgi.file_wrapper"](file)
 
 
 def file_that_is_none(environ: Environ, start_response: Any) -> Any:

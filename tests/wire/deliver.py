@@ -19,6 +19,7 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from cyhorn.config.config import Config
+from cyhorn.errors import OUR_ERRORS, Code
 from cyhorn.workers.sync import SyncWorker
 from cyhorn.wsgi.options import LoopOptions
 from tests.loop.driver import PATIENCE, Incomplete, Served, read_answer
@@ -109,7 +110,8 @@ def plans(case: Case, *, thorough: bool = False, cuts: bool = True) -> Iterator[
         yield spread(f"cut at {some}", some, preceded=follows and chosen.random() < 0.5)
 
 
-def _check(case: Case, plan: Plan, output: Output) -> None:
+def check(case: Case, plan: Plan, output: Output) -> None:
+    """Judge what a client of `plan` received, and tell the delivery where it is wrong."""
     try:
         judge(case, output, preceded=plan.preceded)
     except (AssertionError, Incomplete) as error:
@@ -227,7 +229,7 @@ class Client:
         return Output(self.data, self.ended, self.reset)
 
 
-def _converse(clients: list[Client], serve: Any, quiet: float) -> None:
+def converse(clients: list[Client], serve: Any, quiet: float) -> None:
     """Let every client speak and listen until its connection has ended.
 
     `serve()` lets the server work. A server that waits for more must have stayed silent for
@@ -254,7 +256,7 @@ def _over(client: Client, quiet: float) -> bool:
     return waits and client._answered() and time.monotonic() - client.sent_at > quiet
 
 
-def _leave(client: Client, serve: Any) -> None:
+def leave(client: Client, serve: Any) -> None:
     """The client of a case that ends in "wait" leaves inside its request: no answer."""
     if client.case.ending != "wait" or client.ended:
         return
@@ -319,25 +321,28 @@ def on_loop(case: Case, loops: Loops, *, thorough: bool = False) -> int:
             served.turn(0)
 
         try:
-            _converse(clients, serve, 0.0)
+            converse(clients, serve, 0.0)
             for client in clients:
-                _check(case, client.plan, client.output)
-                _leave(client, serve)
+                check(case, client.plan, client.output)
+                leave(client, serve)
         finally:
             for client in clients:
                 client.sock.close()
             served.turn(0)
-    _judge_log(case, served, len(every))
+    judge_log(case, served, len(every))
     return len(every)
 
 
-def _judge_log(case: Case, served: Served, deliveries: int) -> None:
+def judge_log(case: Case, served: Served, deliveries: int) -> None:
     """A refusal is one line that names its code; a traceback is never a client's doing."""
     log = served.log
     refusals = [answer for answer in case.answers if answer.code is not None]
     for answer in refusals:
-        lines = [message for _, message, _ in log.lines if message.endswith(f"[{answer.code.name}]")]  # type: ignore[union-attr]
-        assert len(lines) == deliveries, f"{case.path}: {len(lines)} lines of {deliveries} in the log"
+        assert answer.code is not None
+        levels = [level for level, message, _ in log.lines if message.endswith(f"[{answer.code.name}]")]
+        assert len(levels) == deliveries, f"{case.path}: {len(levels)} lines of {deliveries} in the log"
+        level = "error" if answer.code in OUR_ERRORS else "info" if answer.code is Code.TIMEOUT else "warning"
+        assert set(levels) == {level}, f"{case.path}: logged as {set(levels)}"
     if all(answer.status != 500 for answer in case.answers) and case.ending != "cut":
         unexpected = [kind for kind in log.tracebacks if not any(a.logged for a in case.answers)]
         assert not unexpected, f"{case.path}: {unexpected}"
@@ -383,10 +388,10 @@ def on_server(case: Case, addresses: dict[str, Any], *, thorough: bool = False) 
 
         serve = functools.partial(_give_time, clients)
         try:
-            _converse(clients, serve, 0.05)
+            converse(clients, serve, 0.05)
             for client in clients:
-                _check(case, client.plan, client.output)
-                _leave(client, serve)
+                check(case, client.plan, client.output)
+                leave(client, serve)
         finally:
             for client in clients:
                 client.sock.close()

@@ -24,6 +24,7 @@ NOT_THEIRS = frozenset(
         Code.PROXY_SYNTAX,
         Code.PROXY_PEER,
         Code.SCRIPT_NAME,
+        Code.SCRIPT_NAME_REPEATED,
         Code.TIMEOUT,
     )
 )

@@ -20,8 +20,9 @@ from tests.wire.case import Case, corpus
 from tests.wire.deliver import Loops, on_loop, on_server
 from tests.wire.parse import on_parser
 from tests.wire.servers import Servers, by_group
+from tests.wire.tls import TLSLoops, over_tls
 
-PLACES = ("parser", "loop", "server")
+PLACES = ("parser", "loop", "TLS", "server")
 MARKS = ("<!-- table -->\n", "<!-- end of table -->")
 
 
@@ -37,12 +38,14 @@ def deliver(cases: Iterable[Case], *, thorough: bool = False) -> tuple[Counter[t
             impl = Implementation(side)
             ordered = by_group(cases)
             loops, servers = Loops(impl, folder), Servers(side, folder, ordered)
+            tls_loops = TLSLoops(impl, folder)
             try:
                 for case in ordered:
                     try:
                         passed = (
                             on_parser(case, impl.parser, thorough=thorough),
                             on_loop(case, loops, thorough=thorough),
+                            over_tls(case, tls_loops),
                             on_server(case, servers.addresses(case), thorough=thorough),
                         )
                     except AssertionError as error:
@@ -52,6 +55,7 @@ def deliver(cases: Iterable[Case], *, thorough: bool = False) -> tuple[Counter[t
                         counts[case.path.parent.name, f"{place}, {side}"] += number
             finally:
                 loops.close()
+                tls_loops.close()
                 servers.close()
     return counts, failures
 

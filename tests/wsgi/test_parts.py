@@ -51,6 +51,8 @@ def test_an_error_answer_names_no_server_where_none_is_to_be_named():
         ("text/plain, text/html;q=0.5", "text/plain"), ("TEXT/PLAIN", "text/plain"), ("image/png", "text/html"),
         ("application/json;q=0.9, */*;q=0.1", "application/json"), ("text/html;q=0, */*", "text/plain"),
         ("text/plain;q=x, application/json;q=0.1", "application/json"), (";;,=", "text/html"),
+        ("application/json, */*", "application/json"), ("*/*, text/plain", "text/plain"),
+        ("text/html, application/json", "text/html"), ("application/json, text/plain, */*", "text/plain"),
         ("text/html;q=0.2, text/plain;q=0.3, application/json;q=0.25", "text/plain"), ("*/*;q=0", "text/html"),
     ],
 )  # fmt: skip
