@@ -180,7 +180,7 @@ class Arbiter:
             self.proc_name = f"{self.cfg.proc_name}.2"
             self.master_name = "Master.2"
         self.pid = os.getpid()
-        pidfile = self._make_pidfile()
+        self.pidfile = pidfile = self._make_pidfile()
         running = pidfile.validate() if pidfile is not None else None
         if pidfile is not None and running and running != self.pid:
             raise ConfigError(f"Already running on PID {running} (pid file {pidfile.fname!r})")
@@ -193,8 +193,7 @@ class Arbiter:
             fds = list(range(FIRST_FD, FIRST_FD + passed))
         self.LISTENERS = create_listeners(self.cfg, self.log, fds or None, sleep=self._sleep_unless_stopped)
         if pidfile is not None:
-            pidfile.create(self.pid)
-            self.pidfile = pidfile
+            pidfile.create(self.pid)  # from here on there is something to be signalled
 
         self.log.debug("Arbiter booted")
         self.tell_listeners()

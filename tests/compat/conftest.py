@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -35,15 +35,16 @@ def kinds(pytestconfig: pytest.Config) -> list[Kind]:
 @pytest.fixture(scope="session")
 def accounts(tools: Path, kinds: list[Kind], tmp_path_factory: pytest.TempPathFactory) -> Accounts:
     """``accounts(name)``: what the deployment did, by ``str(kind)``. All kinds run at the same time, once."""
-    made: dict[str, dict[str, Account]] = {}
+    running: dict[str, dict[str, Future[Account]]] = {}
 
     def accounts_of(name: str) -> dict[str, Account]:
-        if name not in made:
+        if name not in running:
             folder = tmp_path_factory.mktemp(name)
             with ThreadPoolExecutor(len(kinds)) as pool:
-                found = pool.map(lambda kind: account_of(name, kind, folder, tools), kinds)
-                made[name] = dict(zip(map(str, kinds), found, strict=True))
-        return made[name]
+                running[name] = {
+                    str(kind): pool.submit(account_of, name, kind, folder, tools) for kind in kinds
+                }
+        return {kind: account.result() for kind, account in running[name].items()}
 
     return accounts_of
 

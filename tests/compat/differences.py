@@ -20,7 +20,7 @@ USED: set[str] = set()
 class Lines(NamedTuple):
     """Where `pattern` is found in a line of `server`, it becomes `instead`; None leaves the line out.
 
-    What is left to `chance`, of timing, may also not occur.
+    What is left to `chance`, of timing, may also not occur. `only` names a deployment.
     """
 
     row: str
@@ -28,6 +28,7 @@ class Lines(NamedTuple):
     pattern: str
     instead: str | None = None
     chance: bool = False
+    only: str = ""
 
 
 LINES = [
@@ -42,7 +43,7 @@ LINES = [
     Lines("a worker that was sent KILL", "gunicorn", r" Perhaps out of memory\?", ""),
     # Asked a second time while its interpreter ends, which needs bad luck.
     Lines("TERM to a worker", "gunicorn", r"INFO\] Worker \(pid:<pid>\) was sent SIGTERM!", chance=True),
-    Lines("a worker that was silent for `timeout`", "cyhorn", r"Worker \(pid:<pid>\) exited with code 1\."),
+    Lines("a worker that was silent for `timeout`", "cyhorn", r"Worker \(pid:<pid>\) exited with code 1\.", only="shm_heartbeat"),
     Lines("a worker that was silent for `timeout`", "cyhorn", r"cyhorn\.process\.signals\.Stopped", "SystemExit"),
     Lines("error responses", "gunicorn", r'"GET / HTTP/1\.1" 400 0 '),
     Lines("error responses", "gunicorn", r"(Invalid request from ip=127\.0\.0\.1): (?!\[SSL).*", r"\1"),
@@ -52,6 +53,10 @@ LINES = [
     Lines("a response that fails midway", "cyhorn", r"(Error handling request) GET /fails-late", r"\1"),
     Lines("the body of an answer to HEAD", "gunicorn", r"WSGI app sent body bytes on a no-body response"),
     Lines("the `sync` worker", "cyhorn", r'"GET /second HTTP/1\.1" 200'),
+    *(
+        Lines("`worker.nr` in `pre_request`", server, rf"(HOOK\] pre_request .* nr=){count}", r"\1-")
+        for server, count in (("gunicorn", "0"), ("gunicorn", "1"), ("cyhorn", "1"), ("cyhorn", "2"))
+    ),
     Lines("`CONTENT_LENGTH`", "gunicorn", r'("POST /chunks HTTP/1\.1" 200) \d+', r"\1"),
     Lines("`CONTENT_LENGTH`", "cyhorn", r'("POST /chunks HTTP/1\.1" 200) \d+', r"\1"),
 ]
@@ -61,15 +66,15 @@ DUMP = (re.compile(r"Fatal Python error: "), re.compile(r"Extension modules: "))
 DUMP_ROW = "a worker that was silent for `timeout`"
 
 
-def lines(server: str, told: list[str]) -> list[str]:
-    """The lines of a log of `server` as they are to be compared, under Gunicorn's name."""
+def lines(name: str, server: str, told: list[str]) -> list[str]:
+    """The lines of a log of the deployment `name` under `server` as they are to be compared, under Gunicorn's name."""
     kept = []
     dumping = False
     for line in told:
         dumping = dumping or bool(DUMP[0].search(line))
         if not dumping:
             for rule in LINES:
-                if rule.server == server and re.search(rule.pattern, line):
+                if rule.server == server and rule.only in ("", name) and re.search(rule.pattern, line):
                     USED.add(rule.pattern)
                     if rule.instead is None:
                         break

@@ -198,6 +198,21 @@ def prometheus(site: Deployment) -> None:
     site.stop("TERM")
 
 
+def every_hook(site: Deployment) -> None:
+    site.start(workers=1, pidfile="watched.pid")
+    site.get("/a/b%20c?x=y", "X-One: 1", "x-one: 2", "User-Agent: u", logged=0)
+    site.get("/form", method="POST", body=b"posted", logged=0)
+    site.signal("TTIN", workers=2)
+    site.signal("TTOU", workers=1, replaced=1)
+    site.signal("HUP", workers=1, replaced=1)
+    site.get("/again", logged=0)
+    for name in ("KILL", "ABRT", "INT"):
+        site.signal_worker(name, workers=1)
+    site.upgrade("watched.pid", workers=1)
+    site.get("/upgraded", logged=0)
+    site.stop("TERM")
+
+
 #: What is to be there before the start, beside what is under version control.
 PREPARE: dict[str, Callable[[Path], object]] = {
     "tls_site": self_signed,
@@ -219,5 +234,6 @@ SCRIPTS: dict[str, Callable[[Deployment], None]] = {
         json_logs,
         ready_file,
         prometheus,
+        every_hook,
     )
 }

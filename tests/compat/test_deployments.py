@@ -1,4 +1,7 @@
-"""Ten deployments as users of Gunicorn have them, run under both servers: what differs is documented."""
+"""Deployments as users of Gunicorn have them, and one that watches its hooks, run under both servers.
+
+What differs is documented.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +22,15 @@ MANUAL = ROOT / "docs" / "from-gunicorn.md"
 
 
 @pytest.fixture(params=SCRIPTS)
-def pair(request: pytest.FixtureRequest, accounts: Accounts, impl: Implementation) -> tuple[Account, Account]:
+def name(request: pytest.FixtureRequest) -> str:
+    """A deployment."""
+    return str(request.param)
+
+
+@pytest.fixture
+def pair(name: str, accounts: Accounts, impl: Implementation) -> tuple[Account, Account]:
     """Gunicorn's account of a deployment, and that of the side under test."""
-    both = accounts(request.param)
+    both = accounts(name)
     return both["gunicorn"], both[f"cyhorn-{impl.name}"]
 
 
@@ -43,15 +52,15 @@ def test_requests_and_signals_have_the_same_results(pair: tuple[Account, Account
         assert_same(expected, value, what)
 
 
-def test_the_logs_have_the_same_lines(pair: tuple[Account, Account]) -> None:
+def test_the_logs_have_the_same_lines(name: str, pair: tuple[Account, Account]) -> None:
     assert pair[1].logs.keys() == pair[0].logs.keys()
-    for name in pair[0].logs:
+    for log in pair[0].logs:
         for who in ("masters", "workers", "others"):
-            expected = differences.lines("gunicorn", pair[0].logs[name][who])
-            told = differences.lines("cyhorn", pair[1].logs[name][who])
+            expected = differences.lines(name, "gunicorn", pair[0].logs[log][who])
+            told = differences.lines(name, "cyhorn", pair[1].logs[log][who])
             if who == "workers":
                 expected, told = sorted(expected), sorted(told)
-            assert_same(expected, told, f"{name}, {who}")
+            assert_same(expected, told, f"{log}, {who}")
 
 
 def test_the_same_files_are_left(pair: tuple[Account, Account]) -> None:
@@ -70,5 +79,5 @@ def test_nothing_is_let_through_that_does_not_occur(accounts: Accounts) -> None:
             differences.steps(server, account.steps)
             for log in account.logs.values():
                 for told in log.values():
-                    differences.lines(server, told)
+                    differences.lines(name, server, told)
     assert differences.in_vain() == set()
