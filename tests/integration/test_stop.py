@@ -57,7 +57,7 @@ def test_after_graceful_timeout_workers_are_killed(serve: Serve, tmp_path: Path)
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])
 @pytest.mark.rule(33)
-@pytest.mark.provokes("Error handling request /sleep")
+@pytest.mark.provokes("Error handling request GET /sleep")
 def test_a_quick_stop_does_not_wait_for_requests(serve: Serve, number: int) -> None:
     server = serve("graceful_timeout = 30").ready()
     with server.occupy(30):
@@ -79,7 +79,7 @@ def test_a_thread_that_does_not_end_does_not_hold_up_a_quick_stop(serve: Serve, 
 
 
 @pytest.mark.rule(33)
-@pytest.mark.provokes("Error handling request /sleep")
+@pytest.mark.provokes("Error handling request GET /sleep")
 def test_a_second_term_hastens(serve: Serve) -> None:
     server = serve("graceful_timeout = 30").ready()
     with server.occupy(30):

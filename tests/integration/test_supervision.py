@@ -118,7 +118,7 @@ def test_the_successor_of_a_killed_master_gets_the_address(serve_any: Serve, tmp
 
 
 @pytest.mark.rule(27, 45)
-@pytest.mark.provokes("Error handling request /sleep", "exited with code 1")
+@pytest.mark.provokes("Error handling request GET /sleep", "exited with code 1")
 def test_a_silent_worker_is_aborted_with_the_stacks_in_the_log_and_replaced(serve: Serve) -> None:
     server = serve("timeout = 1").ready()
     [victim] = server.workers()
