@@ -26,14 +26,16 @@ import signal
 import sys
 import time
 from collections import deque
+from collections.abc import Sequence
 from types import FrameType
 from typing import Any, ClassVar, NoReturn
 
 from cyhorn import SERVER_SOFTWARE, __version__, _impl
 from cyhorn.errors import EXIT_APP_LOAD, EXIT_BOOT, EXIT_CONFIG, ConfigError, CyhornError, HaltServer
+from cyhorn.master.control import ControlSocket
 from cyhorn.master.rehearsal import GOT_THROUGH, Rehearsal, rehearse
 from cyhorn.master.reload import Reload
-from cyhorn.master.roster import WorkerRecord, explain_exit, how_it_ended
+from cyhorn.master.roster import Departed, WorkerRecord, explain_exit, how_it_ended
 from cyhorn.master.stop import Stop
 from cyhorn.master.successor import start_successor
 from cyhorn.master.supervisor import Supervisor
@@ -102,6 +104,7 @@ class Arbiter:
         self._num_workers: int | None = None
         self._last_count: int | None = None
         self._records: dict[int, WorkerRecord] = {}
+        self.departed = Departed()
         self._wakeup = WakeupPipe()
         self._parent_pipe = os.pipe()
         self._oom = OomCounter()
@@ -116,6 +119,7 @@ class Arbiter:
         self.setup(app)
         self._table = HeartbeatTable(max(1024, 4 * self.num_workers))
         self._supervisor = Supervisor(self.log)
+        self._control = ControlSocket(self)
 
     # --- configuration -------------------------------------------------------------------
 
@@ -202,6 +206,7 @@ class Arbiter:
         if hasattr(self.worker_class, "check_config"):
             self.worker_class.check_config(self.cfg, self.log)
         require_hook(self.cfg, self.log, "when_ready", self)
+        self._control.configure()
 
     def _make_pidfile(self) -> Pidfile | None:
         path = self.cfg.pidfile
@@ -238,9 +243,12 @@ class Arbiter:
         """End the loop's sleep."""
         self._wakeup.wakeup()
 
-    def sleep_for(self, seconds: float) -> None:
-        """Sleep until something wakes the arbiter, at most for `seconds` and `TICK`."""
-        self._wakeup.wait(min(seconds, TICK))
+    def sleep_for(self, seconds: float, watched: Sequence[tuple[int, int]] = ()) -> None:
+        """Sleep until something wakes the arbiter, at most for `seconds` and `TICK`.
+
+        `watched` are descriptors that wake it too, each with its events of poll.
+        """
+        self._wakeup.wait(min(seconds, TICK), watched)
 
     def _sleep_unless_stopped(self, seconds: float) -> None:
         """Sleep between two tries to bind. Raises StopIteration when a signal ends the server."""
@@ -273,12 +281,14 @@ class Arbiter:
                 self.murder_workers()
                 self.manage_workers()
                 self._supervisor.ping()
+                self._control.attend()
                 self.sleep()
         except (StopIteration, KeyboardInterrupt):
             self.halt()
         except HaltServer as halted:
             self.halt(reason=halted.reason, exit_status=halted.exit_status)
         except SystemExit:
+            self._control.close()  # a child has left it before
             raise
         except Exception:
             self.log.error("Unhandled exception in main loop", exc_info=True)
@@ -316,12 +326,13 @@ class Arbiter:
         """Sleep until something wakes the arbiter or the next deadline is due."""
         due = [record.kill_due() for record in self._records.values()]
         due.append(self._supervisor.next_ping())
+        due.append(self._control.next_deadline())
         due.append(self._rehearsal.deadline if self._rehearsal is not None else None)
         moments = [moment for moment in due if moment is not None]
         timeout = min([TICK, *(moment - time.monotonic() for moment in moments)])
         if self._reload is None and (pause := self._backoff.remaining()) > 0:
             timeout = min(timeout, pause)
-        self.sleep_for(timeout)
+        self.sleep_for(timeout, self._control.watched())
 
     # --- signals -------------------------------------------------------------------------
 
@@ -414,6 +425,7 @@ class Arbiter:
                 self.pidfile.rename(self.cfg.pidfile)
             except ConfigError as error:
                 self.log.error("%s", error)
+        self._control.promote()
         set_title(f"master [{self.proc_name}]")
         self._supervisor.notify(f"MAINPID={self.pid}", *(["READY=1"] if self._booted else []))
 
@@ -463,6 +475,7 @@ class Arbiter:
             self._refuse_reload(reason, exc_info=not expected)
             return
         self._rewrite_pidfile()
+        self._control.configure()
         self._call_hook("on_reload", self)
         set_title(f"master [{self.proc_name}]")
         self._backoff.reset()
@@ -500,6 +513,7 @@ class Arbiter:
     def _undo_reload(self, reload: Reload) -> None:
         reload.undo()
         self._rewrite_pidfile()
+        self._control.configure()
         set_title(f"master [{self.proc_name}]")
 
     def _rewrite_pidfile(self) -> None:
@@ -554,6 +568,7 @@ class Arbiter:
             code = os.waitstatus_to_exitcode(status)
             booted = record.has_booted
             explain_exit(self.log, record, code, self._oom)
+            self.departed.note(record)
             self._table.release(record.slot)
             self._call_hook("child_exit", self, worker)
             failure = self._after_exit(record, booted, code) or failure
@@ -640,6 +655,11 @@ class Arbiter:
             self._supervisor.notify("READY=1")
         self._supervisor.status(ready, self.num_workers)
 
+    @property
+    def reloads(self) -> int:
+        """How many reloads have come as far as to boot new workers."""
+        return self._generation
+
     def records(self) -> list[WorkerRecord]:
         """What is known about each worker, in the order of their forks."""
         return list(self._records.values())
@@ -673,6 +693,7 @@ class Arbiter:
                 pid = os.fork()
                 if pid == 0:
                     self.SIG_QUEUE.clear()  # it was the master's
+                    self._control.detach()
                     run_worker(self, worker, self._wakeup, self._masters_own_fds(), blocked.end)
         except Exception as error:
             if slot is not None:
@@ -696,9 +717,10 @@ class Arbiter:
         self._boot_failed()
         return 0
 
-    def drop_parent_pipe(self) -> None:
-        """In a forked child: let the end of the master be noticed by those who watch the pipe."""
-        os.close(self._parent_pipe[1])
+    def leave_to_master(self) -> None:
+        """In a forked child that is no worker: let go of what is to end when the master does."""
+        os.close(self._parent_pipe[1])  # those who watch the pipe are to notice the master's end
+        self._control.detach()
 
     def _masters_own_fds(self) -> list[int]:
         """Descriptors that a worker must not keep: the parent pipe's write end, listeners of the past."""
@@ -765,6 +787,7 @@ class Arbiter:
         if self._stopping:
             return
         self._stopping = True
+        self._control.close()
         self._supervisor.stopping(self.reexec_pid)
         unlink = self._owns_sockets()
         if self._reload is not None:

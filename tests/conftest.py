@@ -11,7 +11,10 @@ from __future__ import annotations
 import gc
 import importlib
 import importlib.util
+import os
 import re
+import shutil
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
@@ -76,6 +79,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--thorough", action="store_true", help="deliver the cases of tests/data/wire in every way there is"
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # Servers have their control sockets there, and not where the user's own have theirs.
+    os.environ["XDG_RUNTIME_DIR"] = tempfile.mkdtemp(prefix="cyhorn-run-")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    shutil.rmtree(os.environ.pop("XDG_RUNTIME_DIR"), ignore_errors=True)
 
 
 def pytest_report_header(config: pytest.Config) -> str:

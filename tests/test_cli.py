@@ -90,10 +90,11 @@ def test_completion_goes_to_standard_output(project: Path) -> None:
     assert done.returncode == 2 and "'fish'" in one_line(done)
 
 
-def test_an_application_called_migrate_is_served_by_its_whole_name(project: Path) -> None:
-    (project / "migrate.py").write_text("def application(environ, start_response): return []\n")
-    assert cyhorn(project, "migrate").returncode == 2
-    done = cyhorn(project, "--check-config", "-b", "127.0.0.1:0", "migrate")
+@pytest.mark.parametrize("command", ["migrate", "ctl"])
+def test_an_application_called_as_a_command_is_served_after_a_flag(project: Path, command: str) -> None:
+    (project / f"{command}.py").write_text("def application(environ, start_response): return []\n")
+    assert "usage: cyhorn " in cyhorn(project, command, "--help").stdout.lower()
+    done = cyhorn(project, "--check-config", "-b", "127.0.0.1:0", command)
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -222,10 +223,10 @@ def test_a_check_shows_the_traceback_of_what_fails_inside_the_application(projec
 
 
 def test_a_check_tells_warnings_too(project: Path) -> None:
-    done = check(project, "--dirty-workers", "2", "--control-socket", "/run/x", "shop:app")
+    done = check(project, "--dirty-workers", "2", "--asgi-loop", "uvloop", "shop:app")
     assert done.returncode == 0
     assert [line.split(" ")[:2] for line in done.stderr.splitlines()] == [
-        ["Warning:", "control_socket"],
+        ["Warning:", "asgi_loop"],
         ["Warning:", "dirty_workers"],
     ]
 

@@ -92,7 +92,7 @@ def bash() -> str:
             '  if [[ "$word" == -* ]]; then',
             f'    COMPREPLY=($(compgen -W {_quoted(flags)} -- "$word"))',
             "  elif (( COMP_CWORD == 1 )); then",
-            '    COMPREPLY=($(compgen -W migrate -- "$word"))',
+            '    COMPREPLY=($(compgen -W "ctl migrate" -- "$word"))',
             '  elif [[ "${COMP_WORDS[1]}" == migrate ]]; then',
             '    COMPREPLY=($(compgen -f -- "$word"))',
             "  fi",
@@ -123,7 +123,7 @@ def zsh() -> str:
             "_cyhorn() {",
             "  _arguments -S \\",
             *specs,
-            "    '1:application or command:(migrate)' \\",
+            "    '1:application or command:(ctl migrate)' \\",
             "    '*:file:_files'",
             "}",
             "compdef _cyhorn cyhorn",
@@ -137,6 +137,7 @@ def fish() -> str:
         "# Completion of cyhorn for fish.",
         "complete -c cyhorn -f",
         "complete -c cyhorn -n __fish_is_first_token -a migrate -d 'Say what Gunicorn settings mean here.'",
+        "complete -c cyhorn -n __fish_is_first_token -a ctl -d 'Ask or tell a running server.'",
         "complete -c cyhorn -n '__fish_seen_subcommand_from migrate' -F",
     ]
     for option in options():

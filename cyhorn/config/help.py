@@ -39,6 +39,7 @@ MORE = (
 COMMANDS = (
     ("{prog} migrate FILE", "Say what a config file of Gunicorn means here."),
     ("{prog} migrate COMMAND", "The same for a command line, as gunicorn -w 4 app:app."),
+    ("{prog} ctl [COMMAND]", "Ask a running server, or tell it something; see {prog} ctl help."),
 )
 
 INDENT = 29

@@ -27,6 +27,12 @@ cyhorn \- a pre-fork WSGI server, drop-in compatible with Gunicorn
 .br
 .B cyhorn migrate
 .IR FILE | COMMAND
+.br
+.B cyhorn ctl
+.RB [ \-s
+.IR PATH ]
+.RB [ \-j ]
+.RI [ COMMAND ]
 .SH DESCRIPTION
 .B cyhorn
 serves the WSGI application
@@ -47,6 +53,11 @@ else GUNICORN_CMD_ARGS), the config file, the application that embeds cyhorn, th
 .B cyhorn migrate
 reads a config file or a command line of Gunicorn and says for each setting whether it means the same
 here. Its exit status is 0 when the server would run with it.
+.PP
+.B cyhorn ctl
+asks a running server, or tells it something, by its control socket; without a command it reads one a line.
+.B cyhorn ctl help
+lists the commands. Its exit status is 1 when the server cannot be reached or says no.
 """.lstrip()
 
 TAIL = r"""

@@ -8,8 +8,6 @@ from cyhorn.config.row import Row
 FILE, SOCKET, WORKERS = "Config File", "Server Socket", "Worker Processes"
 MECHANICS, DEBUGGING, NAMING, CONTROL = "Server Mechanics", "Debugging", "Process Naming", "Control"
 
-NO_CONTROL = "the control socket is not served by this version"
-
 ROWS = (
     # -- config file
     Row(
@@ -447,8 +445,14 @@ ROWS = (
         kind=v.PATH,
         flags=("--control-socket",),
         metavar="PATH",
-        pending=NO_CONTROL,
-        meaning="The unix socket by which a running server is asked and told things.",
+        default_text="a file of each instance's own: $XDG_RUNTIME_DIR/cyhorn/PID.ctl, or ~/.cyhorn/PID.ctl",
+        meaning=(
+            "The unix socket by which a running server is asked and told things, with cyhorn ctl. Only the"
+            " master's own user and root are served, whatever the file's mode. A given path that cannot"
+            " be had is an error in the log; the default one is done without. While an upgrade has two"
+            " masters, the new one's socket is at the path with .2 added."
+        ),
+        differs="each instance has a socket of its own, where Gunicorn's share one path",
     ),
     Row(
         name="control_socket_mode",
@@ -458,8 +462,8 @@ ROWS = (
         metavar="MODE",
         default=0o600,
         default_text="0o600",
-        pending=NO_CONTROL,
-        meaning="The mode of the control socket.",
+        meaning="The mode of the control socket's file.",
+        differs="it does not let in other users than the master's own and root",
     ),
     Row(
         name="control_socket_disable",

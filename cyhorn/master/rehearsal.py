@@ -61,7 +61,7 @@ def _perform(arbiter: Arbiter) -> None:
         for number in arbiter.SIGNALS:
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, arbiter.SIGNALS)
-        arbiter.drop_parent_pipe()
+        arbiter.leave_to_master()
         set_title(f"reload [{arbiter.proc_name}]")
         arbiter.app.logger = None  # what a configuration has to say is said when it is taken on
         arbiter.app.reload()

@@ -83,6 +83,18 @@ class WorkerRecord:
         return min((moment for moment in due if moment is not None), default=None)
 
 
+class Departed:
+    """What is counted of the workers that are gone: how many had to be `killed`, and their `requests`."""
+
+    def __init__(self) -> None:
+        self.killed = self.requests = 0
+
+    def note(self, record: WorkerRecord) -> None:
+        """Count a worker that was reaped, before its slot is released."""
+        self.killed += record.killed or record.aborted_at is not None
+        self.requests += record.slot.requests
+
+
 def explain_exit(log: Any, record: WorkerRecord, code: int, oom: OomCounter) -> None:
     """Log how a worker ended: `code` is its exit status, or minus the signal that ended it."""
     if code > 0:

@@ -144,6 +144,12 @@ class Listener:
             return False
         return True
 
+    def rename(self, path: str) -> None:
+        """Move the unix socket's file to `path`, absolute; whatever is there is replaced. Raises OSError."""
+        assert self._path is not None
+        os.rename(self._path, path)
+        self._path = path
+
     def disown(self) -> None:
         """Leave the unix socket's file to a successor: `unlink` does nothing from now on."""
         self._identity = None
@@ -372,7 +378,7 @@ def _bind_unix(path: str, cfg: Any) -> Listener:
         raise OSError(errno.ENAMETOOLONG, f"path of a unix socket longer than {UNIX_PATH_MAX} bytes")
     abstract = path.startswith("\0")
     if not abstract:
-        _remove_stale(path)
+        remove_stale(path)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
@@ -396,7 +402,7 @@ def _bind_unix(path: str, cfg: Any) -> Listener:
         raise
 
 
-def _remove_stale(path: str) -> None:
+def remove_stale(path: str) -> None:
     """Remove a unix socket that nobody listens at. Raises OSError when something else is there."""
     try:
         mode = os.stat(path).st_mode

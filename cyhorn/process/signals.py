@@ -46,12 +46,18 @@ class WakeupPipe:
         except OSError:
             pass  # full: the sleeper wakes anyway; closed: nobody sleeps
 
-    def wait(self, timeout: float | None) -> bool:
-        """Sleep until woken or for `timeout` seconds. True when woken; the pipe is then empty."""
+    def wait(self, timeout: float | None, watched: Iterable[tuple[int, int]] = ()) -> bool:
+        """Sleep until woken or for `timeout` seconds. True when woken; the pipe is then empty.
+
+        The sleep also ends when one of the descriptors `watched` has one of its events of poll.
+        """
         poller = select.poll()
         poller.register(self.read_fd, select.POLLIN)
+        for fd, events in watched:
+            poller.register(fd, events)
         # Rounded up: a deadline that is half a millisecond away must not spin.
-        woken = bool(poller.poll(None if timeout is None else int(max(0.0, timeout) * 1000 + 0.999)))
+        ready = poller.poll(None if timeout is None else int(max(0.0, timeout) * 1000 + 0.999))
+        woken = any(fd == self.read_fd for fd, _ in ready)
         if woken:
             self.drain()
         return woken

@@ -118,6 +118,7 @@ def complete(*words: str, folder: Path = ROOT) -> list[str]:
         (("--header-map", "d"), ["drop", "dangerous"]),
         (("app:app", "--log-level", "wa"), ["warning"]),
         (("mi",), ["migrate"]),
+        (("ct",), ["ctl"]),
         (("--help", "worker_c"), ["worker_class", "worker_connections"]),
         (("--completion", ""), ["bash", "zsh", "fish"]),
         (("-w", ""), []),

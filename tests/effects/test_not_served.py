@@ -9,7 +9,7 @@ from __future__ import annotations
 import pytest
 
 from tests.effects.conftest import Launch
-from tests.effects.shows import shows, shows_each
+from tests.effects.shows import shows_each
 from tests.integration.harness import Server
 
 #: Setting → a value that is not its default, and what the warning says.
@@ -36,8 +36,6 @@ ASKED = {
     "dirty_post_fork": ("lambda arbiter, worker: None", "dirty"),
     "dirty_worker_init": ("lambda worker: None", "dirty"),
     "dirty_worker_exit": ("lambda arbiter, worker: None", "dirty"),
-    "control_socket": ("'here.ctl'", "control socket"),
-    "control_socket_mode": ("0o660", "control socket"),
 }
 
 NEEDLESS = {
@@ -72,9 +70,3 @@ def test_what_is_not_served_is_told_once(told: Server, setting: str) -> None:
 def test_what_is_needless_is_told_once(told: Server, setting: str) -> None:
     (line,) = lines_about(told, setting)
     assert "[INFO]" in line and NEEDLESS[setting][1] in line
-
-
-@shows("control_socket_disable", "nothing is opened and nothing is said")
-def test_no_control_socket_is_what_there_is(launch: Launch) -> None:
-    server = launch("control_socket_disable = True").ready()
-    assert not server.seen("control") and list(server.folder.glob("*.ctl")) == []

@@ -7,12 +7,14 @@ import os
 import pwd
 import signal
 import socket
+import stat
 from pathlib import Path
 
 import pytest
 
 from tests.effects.conftest import Launch
 from tests.effects.shows import shows
+from tests.integration.control import ask
 from tests.integration.harness import is_alive, title, until
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
@@ -193,3 +195,28 @@ def test_processes_have_a_name_by_default(launch: Launch) -> None:
     for setting, shown in (("default_proc_name = 'unnamed'", "unnamed"), ("", "tests.effects.application:app")):
         server = launch(setting).ready()
         until(lambda: title(server.pid) == f"cyhorn: master [{shown}]", f"{shown} as the master's title")  # noqa: B023
+
+
+# -- the control socket -----------------------------------------------------------------------------
+
+
+@shows("control_socket", "the server answers there, and the file is gone with the server")
+@shows("control_socket_mode", "the file has this mode")
+def test_a_server_is_asked_at_its_control_socket(launch: Launch) -> None:
+    server = launch("control_socket = 'here.ctl'\ncontrol_socket_mode = 0o640")
+    server.ask("/")
+    path = server.folder / "here.ctl"
+    assert ask(path, "show stats")["pid"] == server.pid
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    server.stop()
+    assert not path.exists()
+
+
+@shows("control_socket_disable", "there is no such file, also where one is named")
+def test_a_server_can_do_without_a_control_socket(launch: Launch, tmp_path: Path) -> None:
+    server = launch(
+        "control_socket_disable = True\ncontrol_socket = 'here.ctl'", environ={"XDG_RUNTIME_DIR": str(tmp_path)}
+    )
+    server.ask("/")
+    assert not (server.folder / "here.ctl").exists() and list(tmp_path.iterdir()) == []
+    assert not server.seen("[Cc]ontrol")
