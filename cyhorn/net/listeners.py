@@ -293,9 +293,9 @@ def _bind_patiently(
         except OSError as error:
             failure = error
         if failure.errno == errno.EADDRINUSE:
-            log.error("Connection in use: %s", str(address))
+            log.error("Connection in use: %s: %s", str(address), failure)
         elif failure.errno == errno.EADDRNOTAVAIL:
-            log.error("Invalid address: %s", str(address))
+            log.error("Invalid address: %s: %s", str(address), failure)
         else:
             log.error("connection to %s failed: %s", str(address), failure)
         if _is_hopeless(failure):

@@ -137,7 +137,6 @@ def test_a_live_pid_file_is_refused_and_left(serve_any: Serve, tmp_path: Path) -
 
 
 @pytest.mark.rule(7)
-@pytest.mark.provokes("pidfile: cannot write")
 @pytest.mark.provokes("cannot write 'nowhere/pid'")
 def test_a_pid_file_that_cannot_be_written_is_one_line_and_1(serve_any: Serve, tmp_path: Path) -> None:
     server = serve_any("pidfile = 'nowhere/pid'")

@@ -189,7 +189,8 @@ def test_an_address_in_use_is_tried_again_and_then_refused(make, log, pauses):
     with pytest.raises(ListenError, match=rf"http://127\.0\.0\.1:{address[1]}: .* in use"):
         make(address)
     assert pauses == [1.0] * BIND_RETRIES
-    assert log.text().splitlines() == [f"Connection in use: {address}"] * (BIND_RETRIES + 1)
+    told = f"Connection in use: {address}: [Errno {errno.EADDRINUSE}] {os.strerror(errno.EADDRINUSE)}"
+    assert log.text().splitlines() == [told] * (BIND_RETRIES + 1)
     assert log.text("debug").count("Retrying in 1 second.") == BIND_RETRIES
 
 
