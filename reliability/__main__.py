@@ -18,7 +18,7 @@ from reliability.document import write_section
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m reliability", description="Reliability, as figures.")
-    parser.add_argument("--short", action="store_true", help="cyhorn alone, smaller, some scenarios (90 s)")
+    parser.add_argument("--short", action="store_true", help="cyhorn alone, smaller, some of the scenarios")
     parser.add_argument("--only", metavar="TEXT", help="the scenarios whose name or function holds TEXT")
     parser.add_argument("--who", metavar="A,B", help=f"of {', '.join(who.name for who in EVERYBODY)}")
     parser.add_argument("--write", action="store_true", help="put the table into docs/reliability.md")

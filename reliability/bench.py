@@ -130,8 +130,8 @@ def failed(*traffics: Traffic) -> int:
     return sum(traffic.hard_failures for traffic in traffics)
 
 
-def seconds_until(condition: Callable[[], Any], patience: float = 20.0) -> float:
-    """Seconds until `condition`; `patience` when it did not come true."""
+def seconds_until(condition: Callable[[], Any], patience: float = 10.0) -> float:
+    """Seconds until `condition`; `patience`, which is more than any promise, when it did not come true."""
     begun = time.monotonic()
     while not condition():
         if time.monotonic() - begun > patience:

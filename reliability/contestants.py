@@ -70,6 +70,6 @@ def write(folder: Path, version: str, before: str = "") -> None:
 
 
 COMPILED = Contestant("cyhorn", "sync", "compiled")
-PURE = Contestant("cyhorn, pure", "sync", "python")
+PURE = Contestant("cyhorn pure", "sync", "python")
 PEERS = (Contestant("Gunicorn sync", "sync"), Contestant("Gunicorn gthread", "gthread"))
 EVERYBODY = (COMPILED, PURE, *PEERS)

@@ -18,7 +18,10 @@ def register(selector: selectors.BaseSelector, listener: socket.socket, data: An
     """
     selector.register(listener, selectors.EVENT_READ, data)
     if hasattr(select, "EPOLLEXCLUSIVE") and isinstance(selector, selectors.EpollSelector):
-        # A duplicate: the object closes its descriptor in the end.
-        with select.epoll.fromfd(os.dup(selector.fileno())) as epoll:
+        try:
+            duplicate = os.dup(selector.fileno())  # the object closes its descriptor in the end
+        except OSError:
+            return  # out of descriptors: then all are woken
+        with select.epoll.fromfd(duplicate) as epoll:
             epoll.unregister(listener)
             epoll.register(listener, select.EPOLLIN | select.EPOLLEXCLUSIVE)

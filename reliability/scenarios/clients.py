@@ -28,6 +28,7 @@ def slow_clients(bench: Bench) -> Result:
     for number in range(count):
         connection = server.connect()
         connection.sendall(BEGINNINGS[number % len(BEGINNINGS)])
+        connection.setblocking(False)
         slow.append(connection)
     over = threading.Event()
 

@@ -81,7 +81,7 @@ def storm(bench: Bench) -> Result:
         newest = f"version {times - 1}".encode()
         until(lambda: all(asker.ask("/version").body == newest for _ in range(10)), "the newest code")
     reloads = len(server.seen("Reload done", mark))
-    return Result(f"newest served after {reloads} reloads; {told(traffic)}", failed(traffic) == 0)
+    return Result(f"newest served after {reloads} whole reloads; {told(traffic)}", failed(traffic) == 0)
 
 
 @scenario("10 generations, each held by a slow reader", "the master grows by no descriptor; all answers whole", 15)

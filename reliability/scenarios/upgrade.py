@@ -56,7 +56,7 @@ def twenty_upgrades(bench: Bench) -> Result:
     master = server.pid
     figures = []
     with Traffic(server.connect, 2, pause=0.002) as kept, Traffic(server.connect, 2, keep_alive=False) as fresh:
-        for number in range(1, bench.size(20, 4) + 1):
+        for number in range(1, bench.size(20 if bench.who.ours else 8, 4) + 1):
             new = begin(server, master, 2)
             if number % 4 == 0:
                 os.kill(new, signal.SIGTERM)

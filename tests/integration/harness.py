@@ -316,7 +316,8 @@ class Server:
         line = self.wait_for(r"Listening at: (http|unix:)")[0]
         found = re.search(r"Listening at: (?:https?://(.*?):(\d+)|unix:([^ ,]+))", line)
         assert found is not None, line
-        return str(self.folder / found[3]) if found[3] else (found[1].strip("[]"), int(found[2]))
+        self._at = str(self.folder / found[3]) if found[3] else (found[1].strip("[]"), int(found[2]))
+        return self._at
 
     def connect(self, source: str = "") -> socket.socket:
         """A connection, from the address `source` of this machine if that is given."""

@@ -185,6 +185,7 @@ def test_without_a_spool_that_one_upload_is_507_and_nobody_else_notices(
         upload.ask("/length", "POST", b"x" * 500_000)
     assert kept.ask("/length", "POST", b"y" * 60_000).body == b"60000"
     assert kept.opened == 1
+    server.wait_for("Spooling a request body failed")
     assert len(server.seen("Spooling a request body failed")) == 1
     resource.prlimit(worker, what, limits)
     assert upload.ask("/length", "POST", b"x" * 500_000).body == b"500000"
