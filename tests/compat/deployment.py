@@ -60,7 +60,7 @@ class Account(NamedTuple):
 class Deployment:
     """The deployment `name` under the server `kind`, in `folder`, which does not exist yet.
 
-    `variables` come beside its ``.env``. `prepare` is called with the new folder before the start.
+    `variables` come beside its ``.env``. `prepare` is called with the new folder and the server's name before the start.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Deployment:
         folder: Path,
         tools: Path,
         variables: Mapping[str, str] | None = None,
-        prepare: Callable[[Path], object] | None = None,
+        prepare: Callable[[Path, str], object] | None = None,
     ) -> None:
         self.kind = kind
         self.folder = folder
@@ -86,7 +86,7 @@ class Deployment:
         self._runtime.mkdir()
         shutil.copytree(DEPLOYMENTS / name, folder, ignore=shutil.ignore_patterns("__pycache__"))
         if prepare is not None:
-            prepare(folder)
+            prepare(folder, kind.name)
         self._own = {str(path.relative_to(folder)) for path in folder.rglob("*")}
         self._metrics = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._metrics.bind(("127.0.0.1", 0))
@@ -112,9 +112,8 @@ class Deployment:
         return dict(line.split("=", 1) for line in lines)
 
     def _command(self) -> str:
-        """The Procfile's command, with the server's name in the place of Gunicorn's."""
+        """The Procfile's command, with the server's name in the place of Gunicorn's, if that is its first word."""
         command = (self.folder / "Procfile").read_text().removeprefix("web: ")
-        assert command.startswith("gunicorn ")
         return command.replace("gunicorn ", f"{self.kind.name} ", 1).strip()
 
     # --- what is there --------------------------------------------------------------------

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.compat.deployment import Deployment
+from tests.compat.servers import ROOT
 from tests.neighbours.harness import Program, listening, self_signed
 
 FORM = "Content-Type: application/x-www-form-urlencoded"
@@ -213,10 +214,30 @@ def every_hook(site: Deployment) -> None:
     site.stop("TERM")
 
 
-#: What is to be there before the start, beside what is under version control.
-PREPARE: dict[str, Callable[[Path], object]] = {
-    "tls_site": self_signed,
-    "prometheus": lambda folder: (folder / "metrics").mkdir(),
+def embedded(site: Deployment) -> None:
+    site.start(workers=2)
+    site.get("/")
+    site.get("/rope")
+    site.get("/no/such/thing")
+    site.signal("TTIN", workers=3)
+    site.signal_worker("KILL", workers=3)
+    (site.folder / "stock.json").write_text('{"rope": 11}')
+    site.signal("HUP", workers=2, replaced=3)
+    site.get("/")
+    site.stop("TERM")
+
+
+def example(folder: Path, server: str) -> None:
+    """The example of embedding, with the name of `server` in its import."""
+    for file in (ROOT / "examples" / "embedding").iterdir():
+        (folder / file.name).write_text(file.read_text().replace("cyhorn.app", f"{server}.app"))
+
+
+#: What is to be there before the start beside what is under version control, for the server of this name.
+PREPARE: dict[str, Callable[[Path, str], object]] = {
+    "tls_site": lambda folder, server: self_signed(folder),
+    "prometheus": lambda folder, server: (folder / "metrics").mkdir(),
+    "embedded": example,
 }
 #: Those that import gunicorn, or log by its loggers' names.
 IMPORTS_GUNICORN = {"health_filter", "ready_file"}
@@ -235,5 +256,6 @@ SCRIPTS: dict[str, Callable[[Deployment], None]] = {
         ready_file,
         prometheus,
         every_hook,
+        embedded,
     )
 }

@@ -87,12 +87,15 @@ def install_gunicorn() -> None:
 
 
 def install_tools(folder: Path) -> Path:
-    """Fill `folder` with the scripts of both names, and with what hides Gunicorn. Returns it."""
+    """Fill `folder` with the scripts of both names, ``python``, and with what hides Gunicorn. Returns it."""
     (folder / "bin").mkdir()
     for name, code in SCRIPTS.items():
         script = folder / "bin" / name
         script.write_text(f"#!{sys.executable}\n{code}")
         script.chmod(0o755)
+    python = folder / "bin" / "python"
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
     (folder / "without_gunicorn").mkdir()
     (folder / "without_gunicorn" / "sitecustomize.py").write_text(HIDE)
     return folder
