@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import faulthandler
 import gc
+import importlib
 import os
 import signal
 import sys
@@ -33,6 +34,8 @@ from cyhorn.process.privileges import set_owner_process
 from cyhorn.process.signals import Stopped, WakeupPipe
 from cyhorn.workers.hooks import call_hook, require_hook
 
+#: What a worker imports when it first needs it. The user whom it becomes may not be able to.
+LATER = ("ast", "cyhorn.net.proxy_protocol", "cyhorn.process.reloader", "datetime", "difflib", "tempfile")
 #: A worker that is stuck is killed this long after its grace is over, seconds.
 ORPHAN_MARGIN = 1.0
 
@@ -70,6 +73,9 @@ class Worker:
         self.reloader: Any = None
         self.wsgi: Callable[..., Iterable[bytes]] | None = None
         self.nr = 0
+        if (cfg.uid, cfg.gid) != (os.geteuid(), os.getegid()):
+            for name in LATER:
+                importlib.import_module(name)
         if cfg.max_requests > 0:
             import random
 
