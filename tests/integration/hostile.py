@@ -44,13 +44,16 @@ def readings(data: bytes) -> Iterator[list[Answer]]:
     if not data:
         yield []
         return
+    rests: set[bytes] = set()
     for method in ("GET", "HEAD"):
         try:
             answer, rest = read_answer(data, method=method, ended=True)
         except (AssertionError, Incomplete):
             continue
-        for others in readings(rest):
-            yield [answer, *others]
+        if rest not in rests:  # an answer without a body is the same either way
+            rests.add(rest)
+            for others in readings(rest):
+                yield [answer, *others]
 
 
 class Barrage:

@@ -24,7 +24,7 @@ def resident(pid: int) -> int:
     return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 @pytest.mark.kinds("sync-compiled", "sync-python")
 def test_a_barrage_of_bent_connections_harms_nobody(
     serve: Serve, tmp_path: Path, request: pytest.FixtureRequest
