@@ -315,9 +315,7 @@ cdef class RequestCycle:
         return c.forget_request()
 
     cdef int log_refusal(self, Connection c, object error) except -1:
-        log = self.log.error if error.code in OUR_ERRORS else self.log.warning
-        if error.code == Code.TIMEOUT:  # slowness breaks no rule
-            log = self.log.info
+        log = self.log.error if error.code in OUR_ERRORS else self.log.info
         log("Invalid request from ip=%s: %s [%s]", c.remote_addr, error.detail, error.code.name)
         return 0
 

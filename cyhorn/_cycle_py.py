@@ -296,9 +296,7 @@ class RequestCycle:
         connection.forget_request()
 
     def _log_refusal(self, connection: Connection, error: HttpError) -> None:
-        log = self.log.error if error.code in OUR_ERRORS else self.log.warning
-        if error.code is Code.TIMEOUT:  # slowness breaks no rule
-            log = self.log.info
+        log = self.log.error if error.code in OUR_ERRORS else self.log.info
         log("Invalid request from ip=%s: %s [%s]", connection.remote_addr, error.detail, error.code.name)
 
     def _begins_head(self, begun: bytes | bytearray) -> bool:

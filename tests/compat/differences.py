@@ -46,7 +46,7 @@ LINES = [
     Lines("a worker that was silent for `timeout`", "cyhorn", r"Worker \(pid:<pid>\) exited with code 1\.", only="shm_heartbeat"),
     Lines("a worker that was silent for `timeout`", "cyhorn", r"cyhorn\.process\.signals\.Stopped", "SystemExit"),
     Lines("error responses", "gunicorn", r'"GET / HTTP/1\.1" 400 0 '),
-    Lines("error responses", "gunicorn", r"(Invalid request from ip=127\.0\.0\.1): (?!\[SSL).*", r"\1"),
+    Lines("error responses", "gunicorn", r"WARNING\] (Invalid request from ip=127\.0\.0\.1): (?!\[SSL).*", r"INFO] \1"),
     Lines("error responses", "cyhorn", r"(Invalid request from ip=127\.0\.0\.1): .*", r"\1"),
     Lines("error responses", "gunicorn", r'"U": "None"(.*"s": "500")', r'"U": "/broken"\1'),
     Lines("a TLS handshake that fails", "gunicorn", r"Invalid request from ip=127\.0\.0\.1: \[SSL"),

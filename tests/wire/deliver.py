@@ -19,7 +19,7 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from cyhorn.config.config import Config
-from cyhorn.errors import OUR_ERRORS, Code
+from cyhorn.errors import OUR_ERRORS
 from cyhorn.workers.sync import SyncWorker
 from cyhorn.wsgi.options import LoopOptions
 from tests.loop.driver import PATIENCE, Incomplete, Served, read_answer
@@ -341,7 +341,7 @@ def judge_log(case: Case, served: Served, deliveries: int) -> None:
         assert answer.code is not None
         levels = [level for level, message, _ in log.lines if message.endswith(f"[{answer.code.name}]")]
         assert len(levels) == deliveries, f"{case.path}: {len(levels)} lines of {deliveries} in the log"
-        level = "error" if answer.code in OUR_ERRORS else "info" if answer.code is Code.TIMEOUT else "warning"
+        level = "error" if answer.code in OUR_ERRORS else "info"
         assert set(levels) == {level}, f"{case.path}: logged as {set(levels)}"
     if all(answer.status != 500 for answer in case.answers) and case.ending != "cut":
         unexpected = [kind for kind in log.tracebacks if not any(a.logged for a in case.answers)]
