@@ -33,8 +33,7 @@ from typing import Any, ClassVar, NoReturn
 from cyhorn import SERVER_SOFTWARE, __version__, _impl
 from cyhorn.errors import EXIT_APP_LOAD, EXIT_BOOT, EXIT_CONFIG, ConfigError, CyhornError, HaltServer
 from cyhorn.master.control import ControlSocket
-from cyhorn.master.rehearsal import GOT_THROUGH, Rehearsal, rehearse
-from cyhorn.master.reload import Reload
+from cyhorn.master.reloading import Reloading
 from cyhorn.master.roster import Departed, WorkerRecord, explain_exit, how_it_ended
 from cyhorn.master.stop import Stop
 from cyhorn.master.successor import start_successor
@@ -45,7 +44,7 @@ from cyhorn.process.backoff import Backoff
 from cyhorn.process.heartbeat import HeartbeatTable, NoSlot
 from cyhorn.process.oom import OomCounter
 from cyhorn.process.pidfile import Pidfile
-from cyhorn.process.preload import Interrupted, Preloader
+from cyhorn.process.preload import Preloader
 from cyhorn.process.signals import Blocked, WakeupPipe
 from cyhorn.process.title import set_title
 from cyhorn.process.upgrade import FIRST_FD, start_context, take_inheritance
@@ -110,15 +109,12 @@ class Arbiter:
         self._oom = OomCounter()
         self._backoff = Backoff()
         self._preloader = Preloader()
-        self._generation = 0
-        self._rehearsal: Rehearsal | None = None
-        self._reload: Reload | None = None
-        self._reload_wanted = False
         self._booted = False
         self._stopping = False
         self.setup(app)
         self._table = HeartbeatTable(max(1024, 4 * self.num_workers))
         self._supervisor = Supervisor(self.log)
+        self._reloading = Reloading(self, self._supervisor)
         self._control = ControlSocket(self)
 
     # --- configuration -------------------------------------------------------------------
@@ -303,7 +299,7 @@ class Arbiter:
         self.log.error("%s", reason)
         if self.cfg.errorlog != "-":
             print(f"\nError: {reason}\n", file=sys.stderr)
-        close_listeners(self.LISTENERS, unlink=self._owns_sockets())
+        close_listeners(self.LISTENERS, unlink=self.owns_sockets())
         if self.pidfile is not None:
             self.pidfile.unlink()
         sys.exit(EXIT_CONFIG)
@@ -327,10 +323,10 @@ class Arbiter:
         due = [record.kill_due() for record in self._records.values()]
         due.append(self._supervisor.next_ping())
         due.append(self._control.next_deadline())
-        due.append(self._rehearsal.deadline if self._rehearsal is not None else None)
+        due.append(self._reloading.deadline)
         moments = [moment for moment in due if moment is not None]
         timeout = min([TICK, *(moment - time.monotonic() for moment in moments)])
-        if self._reload is None and (pause := self._backoff.remaining()) > 0:
+        if not self._reloading.is_under_way and (pause := self._backoff.remaining()) > 0:
             timeout = min(timeout, pause)
         self.sleep_for(timeout, self._control.watched())
 
@@ -343,10 +339,7 @@ class Arbiter:
     def handle_hup(self) -> None:
         """HUP: reload configuration and application."""
         self.log.info("Hang up: %s", self.master_name)
-        self._reload_wanted = True
-        if self._reload is not None:
-            # There is newer code now: boot no more of the old. What is booting decides what comes next.
-            self._reload.superseded = True
+        self._reloading.ask()
 
     def handle_term(self) -> None:
         """TERM: graceful stop."""
@@ -431,87 +424,21 @@ class Arbiter:
 
     # --- reload --------------------------------------------------------------------------
 
-    def _begin_reload(self) -> None:
-        """Reload, or have it rehearsed first."""
-        self._reload_wanted = False
-        self._supervisor.reloading()
-        if not self.cfg.preload_app:
-            self.reload()
-            return
-        try:
-            self._rehearsal = rehearse(self)
-        except OSError as error:
-            self._refuse_reload(f"the new application cannot be tried in a child: {error}")
-
-    def _end_rehearsal(self, code: int) -> None:
-        self._rehearsal = None
-        if self._stopping or self._reload_wanted:
-            return  # there is newer code now, to be rehearsed in its turn
-        if code == GOT_THROUGH:
-            self.reload()
-        else:
-            self._refuse_reload(f"the new application does not load (its trial {how_it_ended(code)})")
-
-    def _refuse_reload(self, reason: str, exc_info: bool = False) -> None:
-        self.log.error("Reload failed: %s. The old workers keep serving.", reason, exc_info=exc_info)
-        self._supervisor.notify("READY=1")
-
     def reload(self) -> None:
         """Read the configuration again and begin to replace the workers.
 
         Whatever cannot be had (a setting, a socket, a log file, a preloaded application) leaves
         everything as it was, with one error in the log.
         """
-        reload = Reload(self, self._generation + 1)
-        try:
-            reload.prepare()
-        except Interrupted:
-            reload.undo()  # the signal is in the queue
-            return
-        except (Exception, SystemExit) as error:
-            expected = isinstance(error, CyhornError)
-            reason = self.app.cfg.located(str(error)) if expected else f"{type(error).__name__}: {error}"
-            reload.undo()
-            self._refuse_reload(reason, exc_info=not expected)
-            return
-        self._rewrite_pidfile()
-        self._control.configure()
+        self._reloading.start()
+
+    def reload_begins(self) -> None:
+        """A new configuration has been taken on: its workers come next, and may crash as those at a start."""
         self._call_hook("on_reload", self)
-        set_title(f"master [{self.proc_name}]")
         self._backoff.reset()
-        self._generation = reload.generation
-        self._reload = reload
 
-    def _advance_reload(self, reload: Reload) -> None:
-        if not reload.advance() or self._reload is not reload:
-            return
-        self._reload = None
-        if reload.superseded and not reload.proven:
-            self._undo_reload(reload)  # the next one starts, and may fall back to, what has been serving
-        else:
-            reload.finish(unlink=self._owns_sockets())
-        self._supervisor.notify("READY=1")
-        self.wakeup()  # there may be another one, or workers too many
-
-    def _fail_reload(self, reload: Reload, what: str) -> None:
-        """Give up a reload: a new worker did not boot."""
-        self._reload = None
-        for record in self.records():
-            if record.generation == reload.generation and record.is_booting:
-                self.ask_to_leave(record)
-        if reload.proven:
-            # The new code boots, and old workers have left for it: what serves stays as it is.
-            reload.finish(unlink=self._owns_sockets())
-            fate = "The new workers that are ready and the old ones that are left keep serving"
-        else:
-            self._undo_reload(reload)
-            fate = "The old workers keep serving"
-        self.log.error("Reload failed: %s. %s.", what, fate)
-        self._supervisor.notify("READY=1")
-        self.wakeup()
-
-    def _undo_reload(self, reload: Reload) -> None:
-        reload.undo()
+    def show_config(self) -> None:
+        """Let what is seen from outside be as the configuration says now."""
         self._rewrite_pidfile()
         self._control.configure()
         set_title(f"master [{self.proc_name}]")
@@ -557,8 +484,8 @@ class Arbiter:
                 self.reexec_pid = 0
                 self.log.info("The new master (pid: %s) has ended", pid)
                 continue
-            if self._rehearsal is not None and pid == self._rehearsal.pid:
-                self._end_rehearsal(os.waitstatus_to_exitcode(status))
+            if self._reloading.is_rehearsal(pid):
+                self._reloading.end_rehearsal(os.waitstatus_to_exitcode(status), self._stopping)
                 continue
             record = self._records.pop(pid, None)
             worker = self.WORKERS.pop(pid, None)
@@ -579,14 +506,11 @@ class Arbiter:
         """What the end of a worker means for the others."""
         if self._stopping or record.asked:
             return None
-        reload = self._reload
         if not booted:
-            if reload is not None and record.generation == reload.generation:
-                self._fail_reload(
-                    reload, f"a new worker (pid:{record.pid}) {how_it_ended(code)} while booting"
-                )
+            if self._reloading.concerns(record):
+                self._reloading.fail(f"a new worker (pid:{record.pid}) {how_it_ended(code)} while booting")
                 return None
-            if not self._booted and reload is None:
+            if not self._booted and not self._reloading.is_under_way:
                 if code == self.WORKER_BOOT_ERROR:
                     return HaltServer("Worker failed to boot.", code)
                 if code == self.APP_LOAD_ERROR:
@@ -606,14 +530,8 @@ class Arbiter:
     def manage_workers(self) -> None:
         """Keep the number of workers what it is to be, and a reload going."""
         self._observe_workers()
-        if self._rehearsal is not None:
-            if self._rehearsal.is_late():
-                self._rehearsal.kill()
-        elif self._reload_wanted and self._reload is None and (self._booted or self._backoff.active):
-            self._begin_reload()
-        if self._reload is not None:
-            self._advance_reload(self._reload)
-        else:
+        self._reloading.turn(may_begin=self._booted or self._backoff.active)
+        if not self._reloading.is_under_way:
             staying = [record for record in self._records.values() if record.stays]
             if len(staying) < self.num_workers:
                 self.spawn_workers()
@@ -658,7 +576,7 @@ class Arbiter:
     @property
     def reloads(self) -> int:
         """How many reloads have come as far as to boot new workers."""
-        return self._generation
+        return self._reloading.generation
 
     def records(self) -> list[WorkerRecord]:
         """What is known about each worker, in the order of their forks."""
@@ -701,7 +619,7 @@ class Arbiter:
             return self._spawn_failed(error)
         worker.pid = slot.pid = pid
         self.WORKERS[pid] = worker
-        self._records[pid] = WorkerRecord(worker, pid, slot, self._generation)
+        self._records[pid] = WorkerRecord(worker, pid, slot, self._reloading.generation)
         return pid
 
     def _spawn_failed(self, error: Exception) -> int:
@@ -710,10 +628,9 @@ class Arbiter:
             self.log.error("No worker can be forked: %s", error)
         else:
             self.log.error("No worker can be made: %s", error, exc_info=not isinstance(error, HookFailed))
-            if not self._booted and self._reload is None:
+            if not self._booted and not self._reloading.is_under_way:
                 raise HaltServer("Worker failed to boot.", self.WORKER_BOOT_ERROR)
-        if self._reload is not None:
-            self._fail_reload(self._reload, f"no worker can be made ({type(error).__name__}: {error})")
+        self._reloading.fail(f"no worker can be made ({type(error).__name__}: {error})")
         self._boot_failed()
         return 0
 
@@ -724,10 +641,7 @@ class Arbiter:
 
     def _masters_own_fds(self) -> list[int]:
         """Descriptors that a worker must not keep: the parent pipe's write end, listeners of the past."""
-        fds = [self._parent_pipe[1]]
-        if self._reload is not None:
-            fds += [listener.fileno() for listener in self._reload.removed()]
-        return fds
+        return [self._parent_pipe[1], *self._reloading.former_fds()]
 
     def ask_to_leave(self, record: WorkerRecord) -> None:
         """TERM to a worker: it finishes what it has begun."""
@@ -789,18 +703,15 @@ class Arbiter:
         self._stopping = True
         self._control.close()
         self._supervisor.stopping(self.reexec_pid)
-        unlink = self._owns_sockets()
-        if self._reload is not None:
-            self._reload.finish(unlink)
-        close_listeners(self.LISTENERS, unlink=unlink)
+        self._reloading.close_listeners()
+        close_listeners(self.LISTENERS, unlink=self.owns_sockets())
         self.LISTENERS = []
         stop = Stop(self, graceful)
         stop.ask()
-        if self._rehearsal is not None:
-            self._rehearsal.kill()
+        self._reloading.end()
         stop.wait()
 
-    def _owns_sockets(self) -> bool:
+    def owns_sockets(self) -> bool:
         """Whether nobody else uses the unix sockets' files."""
         return not (self.systemd or self.reexec_pid or self.master_pid)
 
