@@ -337,6 +337,7 @@ def app(environ, start_response):
 """
 
 
+@pytest.mark.provokes("was sent SIGKILL")  # by this test
 def test_a_reload_whose_config_fails_in_the_master_alone_keeps_the_code_that_serves(
     serve_any: Serve, tmp_path: Path
 ) -> None:
