@@ -1,6 +1,6 @@
 """Run the suites over extension modules built with AddressSanitizer and UndefinedBehaviorSanitizer.
 
-    python -m fuzz.sanitize [--thorough] [--sanitizers LIST] [pytest arguments]
+    python -m fuzz.sanitize [--short | --thorough] [--sanitizers LIST] [pytest arguments]
 
 from the root of a checkout, with gcc. The tree is copied into ``build/sanitize`` and built there, so that
 the build in the tree stays what it is. A canary goes first: three mistakes in C, made on
@@ -44,6 +44,8 @@ SUITES = (
     "tests/wire/test_parser_alone.py",
     "tests/wire/test_loop.py",
 )
+#: Those of them that go through each compiled module once.
+SHORT_SUITES = SUITES[:5]
 #: Real servers, whose workers run the same modules.
 SERVER_SUITES = (
     "tests/wire/test_live.py",
@@ -163,6 +165,7 @@ def unreported(folder: Path, flags: dict[str, list[str]]) -> list[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m fuzz.sanitize", description=__doc__.split("\n")[0])
     parser.add_argument("--sanitizers", default="1", help="for CYHORN_SANITIZE (default address,undefined)")
+    parser.add_argument("--short", action="store_true", help="without twins and wire corpus")
     parser.add_argument("--thorough", action="store_true", help="real servers too, and every delivery")
     options, rest = parser.parse_known_args()
 
@@ -177,6 +180,8 @@ def main() -> int:
 
     environ = sanitized_environ(COPY)
     suites = [*SUITES, *SERVER_SUITES, "--thorough"] if options.thorough else list(SUITES)
+    if options.short:
+        suites = list(SHORT_SUITES)
     if any(not word.startswith("-") and (COPY / word.split("::")[0]).exists() for word in rest):
         suites = []
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--impl", "compiled"]
