@@ -177,4 +177,4 @@ def test_the_man_page_is_clean_roff() -> None:
 
 def test_no_line_of_text_is_taken_for_a_request() -> None:
     requests = {line.split(" ")[0] for line in manpage.page().splitlines() if line[:1] in ".'"}
-    assert requests <= {".TH", ".SH", ".SS", ".TP", ".PP", ".B", ".I", ".BR", ".RI", ".IR", ".br", ".nh", '.\\"'}
+    assert requests <= {".TH", ".SH", ".SS", ".TP", ".PP", ".B", ".I", ".BR", ".RB", ".RI", ".IR", ".br", ".nh", '.\\"'}

@@ -43,6 +43,7 @@ def test_a_request_that_lasts_longer_than_timeout_is_left_alone_while_another_th
     assert server.get("/") == "one" and server.workers() == worker
 
 
+@pytest.mark.provokes("Error handling request", "exited with code 1", "Traceback")
 def test_a_worker_all_of_whose_threads_are_stuck_is_replaced(serve: Serve) -> None:
     server = serve(THREADS + "timeout = 1").ready()
     (worker,) = server.workers()
@@ -65,6 +66,7 @@ def test_term_lets_requests_end_whichever_thread_has_them(serve: Serve, busy: in
     assert not server.seen("^Traceback|ERROR|WARNING")
 
 
+@pytest.mark.provokes("Error handling request", "Traceback")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT])
 def test_a_quick_stop_does_not_wait_for_threads_that_are_stuck_in_c(
     serve: Serve, tmp_path: Path, number: int
