@@ -230,8 +230,7 @@ class Worker:
 
     def init_signals(self) -> None:
         """Install the handlers, and the wake-up pipe behind them."""
-        for number in self.SIGNALS:
-            signal.signal(number, signal.SIG_DFL)
+        # None goes by way of its default in between: a USR1 that came then would end the worker.
         signal.signal(signal.SIGQUIT, self.handle_quit)
         signal.signal(signal.SIGTERM, self.handle_exit)
         signal.signal(signal.SIGINT, self.handle_quit)

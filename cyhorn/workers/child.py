@@ -105,8 +105,9 @@ def _status(leaving: SystemExit) -> int:
 
 
 def _say_goodbye(arbiter: Any, worker: Worker) -> None:
-    # Nothing is left to be asked for: what is still to be done is not to be cut short.
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+    # Nothing is left to be asked for: what is still to be done is not to be cut short. Python takes
+    # handlers away before the process has ended, and USR1 would then kill it.
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
     worker.log.info("Worker exiting (pid: %s)", worker.pid)
     try:

@@ -15,7 +15,7 @@ from tests.integration.harness import Server, title, until
 
 Serve = Callable[..., Server]
 
-#: Its pages say in JSON what came of the request, and on standard output how often a file was read.
+#: Its pages say in JSON what came of the request, and on standard output how far a file was read.
 APPLICATION = "tests.effects.application:app"
 
 #: What every kind of file says, as Python and as TOML read it.
@@ -67,7 +67,7 @@ def test_the_variables_of_platforms_go_before_defaults_alone(serve_sync: Serve, 
     assert server.ask("/", *secure, source="127.0.0.9").json["scheme"] == "https"
     assert server.ask("/", *secure, source="127.0.0.1").json["scheme"] == "http"
     server.ask("/file")
-    server.wait_for("^READS [1-9]")  # not by sendfile
+    server.wait_for("^MOVED [1-9]")  # not by sendfile
     assert server.stop() == 0
 
     (tmp_path / "cyhorn.conf.py").write_text(
@@ -78,7 +78,7 @@ def test_the_variables_of_platforms_go_before_defaults_alone(serve_sync: Serve, 
     server.ready(1)
     assert server.ask("/", *secure, source="127.0.0.1").json["scheme"] == "https"
     server.ask("/file")
-    server.wait_for("^READS 0$")
+    server.wait_for("^MOVED 0$")
 
 
 def test_the_file_that_is_named_nearest_is_read(serve_sync: Serve, tmp_path: Path) -> None:

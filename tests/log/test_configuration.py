@@ -19,7 +19,7 @@ from cyhorn.log.logger import Logger
 @pytest.fixture(autouse=True)
 def other_handlers_stay_open() -> Iterator[None]:
     """dictConfig and fileConfig close and forget every handler of the process, pytest's among them."""
-    known, order = dict(logging._handlers), list(logging._handlerList)  # type: ignore[attr-defined]
+    known, order = dict(logging._handlers.items()), list(logging._handlerList)  # type: ignore[attr-defined]
     yield
     logging._handlers.update(known)  # type: ignore[attr-defined]
     logging._handlerList[:0] = order  # type: ignore[attr-defined]

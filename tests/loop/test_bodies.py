@@ -79,7 +79,7 @@ def test_a_declared_body_above_the_limit_is_413_before_it_comes(impl, buffered):
         answer = client.answer()
         assert answer.status == 413 and answer.closes
         assert served.ask(post(b"x" * 10)).status == 200
-        assert served.log.of("warning")[0].endswith("[BODY_LENGTH]")
+        assert served.log.of("info")[0].endswith("[BODY_LENGTH]")
 
 
 def test_a_refusal_whose_body_begins_like_a_head_request_still_has_a_body(impl):

@@ -160,7 +160,7 @@ def test_what_fails_ends_the_connection_after_the_answers_before_it(impl):
     with Served(impl, path) as served:
         answers = served.exchange(get("/1") + get("/2") + b"GET /bad\x01 HTTP/1.1\r\n\r\n" + get("/3"))
         assert [answer.status for answer in answers] == [200, 200, 400] and answers[-1].closes
-        (line,) = served.log.of("warning")
+        (line,) = served.log.of("info")
         assert "ip=" in line and "[TARGET]" in line and served.log.tracebacks == []
 
 

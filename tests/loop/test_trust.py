@@ -155,7 +155,7 @@ def test_plain_http_to_a_tls_port_is_told_so_in_plain_http(impl, method):
         (answer,) = client.answers_until_end(method)
         assert answer.status == 400 and answer.closes and bool(answer.body) is (method == "GET")
         assert served.log.tracebacks == [] and served.log.of("error") == []
-        assert "[PLAIN_HTTP]" in served.log.of("warning")[0] and served.loop.requests == 0
+        assert "[PLAIN_HTTP]" in served.log.of("info")[0] and served.loop.requests == 0
         client.close()
         served.turn_until(lambda: served.loop.connections == 0)
 

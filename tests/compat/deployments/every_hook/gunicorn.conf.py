@@ -100,6 +100,7 @@ def post_fork(server, worker):
 
 def post_worker_init(worker):
     note("post_worker_init", of_worker(worker))
+    print("The application is loaded", flush=True)  # here, as a worker that gets a signal before is told of as not booted
 
 
 def worker_int(worker):
