@@ -59,10 +59,13 @@ def starter(kind: str, folder: Path, request: pytest.FixtureRequest | None = Non
         servers[-1].expect(*provoked)
         return servers[-1]
 
-    yield start
-    incidents = [line for server in servers for line in server.incidents()]
-    for server in servers:
-        server.destroy()
+    incidents: list[str] = []
+    try:
+        yield start
+        incidents = [line for server in servers for line in server.incidents()]
+    finally:
+        for server in servers:
+            server.destroy()
     assert incidents == [], "the log tells of what nobody expected:\n" + "\n".join(incidents)
 
 
