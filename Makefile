@@ -14,7 +14,7 @@ PY     := $(VENV)/bin/python
 SOURCE := setup.py cyhorn tests examples perf fuzz docs reliability
 
 .DEFAULT_GOAL := help
-.PHONY: help venv build serve test neighbours browser lint format annotate perf compare icount syscalls regression sanitize fuzz guided reliability soak docs clean
+.PHONY: help venv build serve test apps neighbours browser lint format annotate perf compare icount syscalls regression sanitize fuzz guided reliability soak docs clean
 
 help: ## list the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "make %-11s %s\n", $$1, $$2}'
@@ -34,6 +34,13 @@ serve: build ## serve examples/flask on BIND (127.0.0.1:8000)
 
 test: build ## run all tests, compiled and pure
 	$(PY) -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+
+apps: build $(VENV)/.apps ## real frameworks and services under cyhorn (as root it installs what Debian has of them)
+	tests/apps/packages.sh
+	$(PY) -m pytest tests/apps -n $(JOBS) --dist loadfile $(ARGS)
+$(VENV)/.apps: $(VENV)/.installed
+	CYHORN_BUILD=pure $(PY) -m pip install --quiet --no-build-isolation --editable '.[apps]'
+	touch $@
 
 neighbours: build ## run behind nginx and HAProxy, and before real clients (those that are there)
 	$(PY) -m pytest tests/neighbours $(ARGS)
