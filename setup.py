@@ -50,7 +50,7 @@ MODULES = (
 SANITIZERS = "address,undefined"
 
 #: Wheels must run on any machine of their kind: no -march, no instruction set.
-CFLAGS = ["-fno-plt", "-fvisibility=hidden", "-Wall", "-Wno-unused-function"]
+CFLAGS = ["-fwrapv", "-fno-plt", "-fvisibility=hidden", "-Wall", "-Wno-unused-function"]
 
 
 def wanted():
@@ -112,7 +112,8 @@ def flags():
     compile_args, link_args, macros = list(CFLAGS), [], []
     if variant() == "release":
         compile_args.append("-O3")
-        macros.append(("CYTHON_WITHOUT_ASSERTIONS", "1"))
+        # A CFLAGS of the environment takes the place of the interpreter's own, and its NDEBUG with it.
+        macros += [("CYTHON_WITHOUT_ASSERTIONS", "1"), ("NDEBUG", "1")]
     else:
         compile_args += ["-O1", "-g", "-UNDEBUG", "-fno-omit-frame-pointer"]
         macros.append(("CYHORN_DEBUG", "1"))

@@ -26,8 +26,8 @@ DEPTH = CLIENTS = 4
 
 
 @pytest.fixture
-def serve(impl: Any, tmp_path: Path) -> Iterator[Serve]:
-    yield from starter(f"sync-{impl.name}", tmp_path)
+def serve(impl: Any, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Serve]:
+    yield from starter(f"sync-{impl.name}", tmp_path, request)
 
 
 class Clients:
@@ -102,7 +102,11 @@ def logged(folder: Path) -> list[str]:
     return names
 
 
-@pytest.mark.parametrize("end", ["SIGTERM", "SIGQUIT"])
+#: Struck inside the application, the request under way is answered with 500 and told of.
+STRUCK = pytest.mark.provokes("Error handling request GET /\\d")
+
+
+@pytest.mark.parametrize("end", ["SIGTERM", pytest.param("SIGQUIT", marks=STRUCK)])
 def test_every_answer_has_one_line_and_every_line_its_answer(
     impl: Any, serve: Serve, tmp_path: Path, end: str
 ) -> None:

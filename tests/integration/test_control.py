@@ -281,7 +281,10 @@ def sockets_at(pid: int, path: Path) -> int:
     inodes = {line.split()[6] for line in lines if line.endswith(f" {path}") or line.endswith(f" {path.name}")}
     found = 0
     for fd in os.listdir(f"/proc/{pid}/fd"):
-        with_inode = re.fullmatch(r"socket:\[(\d+)\]", os.readlink(f"/proc/{pid}/fd/{fd}"))
+        try:
+            with_inode = re.fullmatch(r"socket:\[(\d+)\]", os.readlink(f"/proc/{pid}/fd/{fd}"))
+        except FileNotFoundError:
+            continue  # closed since
         found += with_inode is not None and with_inode[1] in inodes
     return found
 
