@@ -28,7 +28,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from types import FrameType
-from typing import Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from cyhorn import SERVER_SOFTWARE, __version__, _impl
 from cyhorn.errors import EXIT_APP_LOAD, EXIT_BOOT, EXIT_CONFIG, ConfigError, CyhornError, HaltServer
@@ -51,6 +51,9 @@ from cyhorn.process.upgrade import FIRST_FD, start_context, take_inheritance
 from cyhorn.workers.base import Worker
 from cyhorn.workers.child import run_worker
 from cyhorn.workers.hooks import HookFailed, call_hook, require_hook
+
+if TYPE_CHECKING:
+    from cyhorn.process.fork_doctor import ForkDoctor
 
 #: The longest sleep: what nothing announces (a new parent, a stale heartbeat) is noticed within it. Seconds.
 TICK = 1.0
@@ -109,6 +112,7 @@ class Arbiter:
         self._oom = OomCounter()
         self._backoff = Backoff()
         self._preloader = Preloader()
+        self._fork_doctor: ForkDoctor | None = None
         self._booted = False
         self._stopping = False
         self.setup(app)
@@ -164,7 +168,24 @@ class Arbiter:
     def load_application(self, cfg: Any) -> None:
         """With `preload_app`, load the application into this process; anew, if it is there already."""
         self.app.callable = None
-        self._preloader.load(self.app.wsgi if cfg.preload_app else None, freeze=cfg.gc_freeze)
+        if not cfg.preload_app:
+            self._preloader.load(None, freeze=cfg.gc_freeze)
+            return
+        from cyhorn.process.fork_doctor import ForkDoctor
+
+        with ForkDoctor() as doctor:
+            self._preloader.load(self.app.wsgi, freeze=cfg.gc_freeze)
+        self._fork_doctor = doctor
+
+    def _warn_of_what_a_fork_breaks(self) -> None:
+        """Say, once for each load, what the preloaded application has opened that workers cannot use."""
+        doctor, self._fork_doctor = self._fork_doctor, None
+        try:
+            for line in doctor.diagnose() if doctor is not None else ():
+                self.log.warning("Fork doctor: %s", line)
+        except Exception:
+            # It looks into other people's objects, and no start may fail for that.
+            self.log.debug("The fork doctor could not look at everything", exc_info=True)
 
     def restore_application(self) -> None:
         """Undo the last `load_application`, as far as modules go."""
@@ -597,6 +618,7 @@ class Arbiter:
 
     def spawn_worker(self) -> int:
         """Fork one worker. Returns its pid, 0 when that was not possible."""
+        self._warn_of_what_a_fork_breaks()
         slot = None
         try:
             slot = self._table.claim()

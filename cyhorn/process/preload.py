@@ -97,8 +97,8 @@ class Preloader:
         """Those of the modules `names` that may be loaded anew."""
         present = {name for name in names if sys.modules.get(name) is not None}
         kept = KEPT | sys.stdlib_module_names
-        kept |= {_top(name) for name in sys.modules if _is_extension(sys.modules[name])}
-        return {name for name in present if _top(name) not in kept}
+        kept |= {top_package(name) for name in sys.modules if _is_extension(sys.modules[name])}
+        return {name for name in present if top_package(name) not in kept}
 
 
 class OwnCode(Preloader):
@@ -109,10 +109,11 @@ class OwnCode(Preloader):
     """
 
     def forgettable(self, names: set[str]) -> set[str]:
-        return {name for name in super().forgettable(names) if _is_own(sys.modules[name])}
+        return {name for name in super().forgettable(names) if is_own(sys.modules[name])}
 
 
-def _is_own(module: ModuleType) -> bool:
+def is_own(module: ModuleType) -> bool:
+    """Whether `module` is the project's: of a file that was not installed."""
     file = getattr(module, "__file__", None)
     return isinstance(file, str) and not INSTALLED & set(os.path.normpath(file).split(os.sep))
 
@@ -123,7 +124,8 @@ def _with_submodules(names: set[str]) -> set[str]:
     return names | {name for name in sys.modules if name.startswith(below)}
 
 
-def _top(name: str) -> str:
+def top_package(name: str) -> str:
+    """The package at the top of a dotted `name`."""
     return name.partition(".")[0]
 
 

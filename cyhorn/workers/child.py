@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 
 from cyhorn.errors import EXIT_APP_LOAD, EXIT_BOOT, AppImportError, CyhornError
 from cyhorn.net.listeners import worker_listeners
+from cyhorn.process.after_fork import run_after_fork
 from cyhorn.process.signals import Stopped, WakeupPipe, stop_at_once
 from cyhorn.process.title import set_title
 from cyhorn.workers.base import Worker
@@ -84,6 +85,7 @@ def _leave_the_master(worker: Worker, wakeup: WakeupPipe, master_fds: Iterable[i
 def _serve(arbiter: Any, worker: Worker) -> None:
     if worker.cfg.reuse_port:
         worker.sockets = list(worker_listeners(worker.cfg, worker.log, worker.sockets))
+    run_after_fork(worker.log)
     require_hook(worker.cfg, worker.log, "post_fork", arbiter, worker)
     worker.init_process()
 
