@@ -180,25 +180,40 @@ def _examine(facts: Facts) -> list[Finding]:
     def finding(key: object, subject: str) -> Finding:
         return findings.setdefault(key, Finding(subject))
 
-    open_fds, threads = set(peers), {id(thread): thread for thread in facts.threads}
-    for target, holding in _holders(set(peers), set(threads)):
+    open_fds, threads = set(peers), set(facts.threads)
+    stands_for = _stand_ins(threads)
+    for target, holding in _holders(set(peers), set(stands_for)):
         client = client_in(holding.chain)
         place = f"{_type_name(client)} in {holding.module}.{holding.name}{_assignment(holding)}"
         found = finding((holding.module, holding.name, id(client)), place)
-        if thread := threads.pop(id(target), None):
-            found.threads.append(_describe_thread(thread))
+        if id(target) in stands_for:
+            for thread in stands_for[id(target)] & threads:
+                threads.discard(thread)
+                found.threads.append(_describe_thread(thread))
         elif (fd := _fileno(target)) in open_fds:
             open_fds.discard(fd)
             found.peers.append(peers[fd])
     for fd in sorted(open_fds):
         finding(f"descriptor {fd}", "A socket that no module's name leads to").peers.append(peers[fd])
-    for thread in sorted(threads.values(), key=lambda thread: thread.name):
+    for thread in sorted(threads, key=lambda thread: thread.name):
         finding(id(thread), "The application").threads.append(_describe_thread(thread))
     return [found for found in findings.values() if found.peers or found.threads]
 
 
+def _stand_ins(threads: set[threading.Thread]) -> dict[int, set[threading.Thread]]:
+    """For the id of a thread: itself. For that of an object whose method it runs: it, for who keeps
+    the object need not keep the thread."""
+    found: dict[int, set[threading.Thread]] = {}
+    for thread in threads:
+        owner = getattr(getattr(thread, "_target", None), "__self__", None)
+        for thing in (thread, owner):
+            if thing is not None:
+                found.setdefault(id(thing), set()).add(thread)
+    return found
+
+
 def _holders(fds: set[int], threads: set[int]) -> Iterator[tuple[object, Holding]]:
-    """The sockets of `fds` and the threads of these ids, each with who holds it: own modules come first."""
+    """The sockets of `fds` and what stands for `threads`, with who holds it: own modules come first."""
     kinds: dict[type, bool] = {}
 
     def is_wanted(thing: object) -> bool:
@@ -246,7 +261,7 @@ def client_in(chain: tuple[object, ...]) -> object:
     a Flask application that holds a pool of connections, the pool's client.
     """
     client, package = chain[-1], ""
-    for thing in reversed(chain[:-1]):
+    for thing in reversed(chain):
         top = top_package(_class_name(type(thing))[0])
         if _is_a(thing, type) or top in PLUMBING:
             continue

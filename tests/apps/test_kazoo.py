@@ -63,6 +63,7 @@ def test_each_worker_keeps_its_session_while_it_is_idle_and_ends_it_at_term(
 ) -> None:
     group = f"/{variant.name}"
     server = serve(HOOKS, module="tests.apps.kazoo_app", environ=environ(keeper, group))
+    until(lambda: len(observer.get_children(group)) == 2, "both workers")
     held = sessions(observer, group)
     assert set(held) == set(server.workers())
     assert len(set(held.values())) == 2

@@ -130,6 +130,18 @@ def test_a_thread_is_named_with_the_line_of_what_it_runs(load: Load) -> None:
     ]
 
 
+def test_a_thread_belongs_to_the_object_whose_method_it_runs(load: Load) -> None:
+    lines = load(
+        GIVEN
+        + "import threading\n\nclass Monitor:\n    def watch(self):\n        OVER.wait()\n\n"
+        + "monitor = Monitor()\nfor _ in range(2):\n    threading.Thread(target=monitor.watch, name='m', daemon=True).start()\n"
+    )
+    assert lines == [
+        "doctored.shop.Monitor in doctored.shop.monitor (doctored/shop.py:8) has 2 threads: 'm' (doctored/shop.py:5);"
+        " the workers are without the threads" + ADVICE
+    ]
+
+
 def test_a_pool_of_threads_is_named_for_work_given_to_it_in_a_worker_would_wait_for_ever(load: Load) -> None:
     (line,) = load(
         GIVEN
