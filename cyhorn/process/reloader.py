@@ -4,8 +4,10 @@ A reloader is a daemon thread in the worker. It watches the files of all importe
 the extra files and patterns it was given, until one of them changes; then it calls back once,
 with the file's name, and ends. What counts as changed is one rule for both
 engines: the file's signature (modification time, size, inode) is not the one first seen, or a
-new file matches an extra entry. A file that vanishes is waited for: editors and version control
-replace files in two steps, and there is nothing to load in between.
+new file matches an extra entry. After `watch_imports` a module's file is first seen just before
+it is imported: what is saved again while the application loads is a change. A file that
+vanishes is waited for: editors and version control replace files in two steps, and there is
+nothing to load in between.
 
 ``poll``     looks at every file each interval; works everywhere.
 ``inotify``  (Linux) is woken by the kernel about the directories of those files, and looks
@@ -18,12 +20,15 @@ import contextlib
 import ctypes
 import errno
 import glob
+import importlib.abc
+import importlib.machinery
 import os
 import select
 import struct
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from types import ModuleType
 from typing import ClassVar, Final
 
 from cyhorn.errors import ConfigError
@@ -53,21 +58,29 @@ class Reloader(threading.Thread):
         self._extra_patterns: set[str] = set()
         self._seen: dict[str, Signature | None] = {}
         self._stopping = threading.Event()
+        self._import_watch: _ImportWatch | None = None
         for entry in extra_files or ():
             self.add_extra_file(entry)
 
     def add_extra_file(self, filename: str) -> None:
         """Watch a file, or the files that match a pattern, now or later; also while running.
 
-        What is there when it is added is not a change.
+        What is there when it is first seen is not a change.
         """
         is_pattern = glob.has_magic(filename)
         for name in glob.iglob(filename, recursive=True) if is_pattern else (filename,):
             self._seen.setdefault(name, signature(name))
         (self._extra_patterns if is_pattern else self._extra_files).add(filename)
 
+    def watch_imports(self) -> None:
+        """Look at the file of each module before it is imported, from now until `start`."""
+        self._import_watch = _ImportWatch(self._seen)
+        sys.meta_path.insert(0, self._import_watch)
+
     def start(self) -> None:
-        """Begin to watch: what changes from now on counts."""
+        """Begin to watch. What was not seen before is taken as it is now."""
+        with contextlib.suppress(ValueError):
+            sys.meta_path.remove(self._import_watch)  # type: ignore[arg-type]
         self._first_look()
         super().start()
 
@@ -121,6 +134,22 @@ class Reloader(threading.Thread):
     def _has_changed(self, filename: str) -> bool:
         now = signature(filename)
         return now is not None and now != self._seen[filename]
+
+
+class _ImportWatch(importlib.abc.MetaPathFinder):
+    """Finds no module: it notes in `seen` what the file is like that is about to be loaded."""
+
+    def __init__(self, seen: dict[str, Signature | None]) -> None:
+        self._seen = seen
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> None:
+        with contextlib.suppress(Exception):  # whoever loads it meets the same, and tells it
+            spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
+            if spec is not None and spec.has_location and spec.origin is not None:
+                filename = source_of(spec.origin)
+                self._seen.setdefault(filename, signature(filename))
 
 
 class PollReloader(Reloader):

@@ -211,6 +211,21 @@ class Worker:
             for name in _files_of(error):
                 self.reloader.add_extra_file(name)
             self.wsgi = _traceback_page(error)
+        # One worker of a generation speaks for all.
+        if self.cfg.workers > 1 and (self.age - 1) % self.cfg.workers == 0:
+            self._warn_of_debugger()
+
+    def _warn_of_debugger(self) -> None:
+        if "werkzeug.debug" not in sys.modules:
+            return
+        from cyhorn.wsgi.debugger import has_debugger
+
+        if self.wsgi is not None and has_debugger(self.wsgi):
+            self.log.warning(
+                "Werkzeug's debugger is on with %d workers: its consoles need workers = 1, as any worker may"
+                " get what is typed into them; and whoever has its PIN can run code. For development only!",
+                self.cfg.workers,
+            )
 
     def _make_reloader(self) -> None:
         from cyhorn.process.reloader import make_reloader
@@ -219,6 +234,7 @@ class Worker:
         self.reloader = make_reloader(
             self.cfg.reload_engine, self.cfg.reload_extra_files, self._files_changed
         )
+        self.reloader.watch_imports()
 
     def _files_changed(self, filename: str) -> None:
         """The reloader's thread has seen a change: leave as at SIGTERM, in the main thread."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.harness import Server, title, until
+from tests.integration.harness import APPLICATION, Server, title, until
 
 Serve = Callable[..., Server]
 
@@ -169,7 +169,41 @@ def test_with_reload_a_broken_application_is_a_page_until_it_is_mended(serve: Se
     until(lambda: "mended" in page(), "the mended application")
 
 
+@pytest.mark.provokes("Reloader is on")
+@pytest.mark.parametrize("engine", ["poll", "inotify"])
+def test_with_reload_what_is_saved_again_while_the_application_loads_is_served(
+    serve_sync: Serve, tmp_path: Path, engine: str
+) -> None:
+    part = tmp_path / "part.py"
+    part.write_text('VERSION = "first"\n')
+    # As an editor does that formats a file a moment after it was saved: here, the moment that it was imported.
+    saved = "import part\nif part.VERSION == 'first':\n    open('part.py', 'w').write('VERSION = \"again\"\\n')\n"
+    (tmp_path / "app.py").write_text(saved + APPLICATION.format(version="") + "\nVERSION = part.VERSION\n")
+    server = serve_sync(f"reload = True\nreload_engine = '{engine}'")
+    server.wait_for("Listening at")
+    server.serves("again")
+
+
 def test_raw_env_is_in_the_environment_of_the_workers(serve_any: Serve) -> None:
     server = serve_any("raw_env = ['COLOUR=green', 'EMPTY=']").ready()
     assert server.get("/env?COLOUR") == "green"
     assert server.get("/env?SERVER_SOFTWARE").startswith("cyhorn/")
+
+
+DEBUGGED = "\nfrom werkzeug.debug import DebuggedApplication\napp = DebuggedApplication(app, evalex=True)\n"
+
+
+@pytest.mark.parametrize("preload", [False, True])
+def test_werkzeugs_debugger_is_warned_of_once_with_more_than_one_worker(serve_sync: Serve, preload: bool, tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(APPLICATION.format(version="one") + DEBUGGED)
+    server = serve_sync(f"preload_app = {preload}\nworkers = 2").ready(2)
+    assert len(server.wait_for(r"\[WARNING\] Werkzeug's debugger is on with 2 workers")) == 1
+    server.signal(signal.SIGHUP)
+    server.wait_for("Reload done")
+    assert len(server.seen("Werkzeug's debugger")) == 2  # once for each time that the code was loaded
+
+
+def test_werkzeugs_debugger_is_not_warned_of_with_one_worker(serve_sync: Serve, tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text(APPLICATION.format(version="one") + DEBUGGED)
+    server = serve_sync("workers = 1").ready()
+    assert server.seen("debugger") == []

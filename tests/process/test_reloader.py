@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import queue
 import sys
@@ -134,6 +135,39 @@ def test_a_module_imported_later_is_watched_too(watch, imported):
     watching.assert_quiet()
     path.write_text("value = 22\n")
     assert watching.changed() == str(path)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_module_that_changes_between_its_import_and_the_start_is_reported(engine, fails, imported, tmp_path):
+    changes = queue.Queue()
+    reloader = engine([], changes.put, 0.01)
+    path = tmp_path / "reload_meanwhile.py"
+    reloader.watch_imports()
+    if fails:
+        path.write_text("value = = 1\n")
+        with pytest.raises(SyntaxError):
+            importlib.import_module("reload_meanwhile")
+    else:
+        imported("reload_meanwhile")
+    replace(path, "value = 22\n")
+    reloader.add_extra_file(str(path))
+    reloader.start()
+    try:
+        assert changes.get(timeout=10) == str(path)
+    finally:
+        reloader.stop()
+
+
+def test_watching_imports_ends_with_the_start_and_finds_nothing_itself(imported, tmp_path):
+    before = list(sys.meta_path)
+    reloader = PollReloader([], print, 10)
+    reloader.watch_imports()
+    assert importlib.util.find_spec("reload_nowhere") is None
+    imported("reload_found")
+    reloader.start()
+    reloader.stop()
+    assert sys.meta_path == before
 
 
 def test_other_files_beside_a_module_reload_nothing(watch, imported, tmp_path):
