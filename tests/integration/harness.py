@@ -12,6 +12,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -119,7 +120,8 @@ class Server:
     under test, `impl` what CYHORN_IMPL says. `application` is what the command line names, `folder`/app.py by
     default. An empty `bind`, `worker_class` or `application` is left to the file. `wrapper` is Python code that is
     run first and is to execute its arguments, with the descriptors `pass_fds` open.
-    `at` is where it listens, for one whose log does not come here.
+    `at` is where it listens, for one whose log does not come here; `trust` is what its clients verify its
+    certificate by, where it serves TLS.
     """
 
     def __init__(
@@ -135,8 +137,10 @@ class Server:
         pass_fds: Sequence[int] = (),
         application: str = "app:app",
         at: Any = None,
+        trust: ssl.SSLContext | None = None,
     ) -> None:
         self.folder = folder
+        self.trust = trust
         self.lines: list[str] = []
         self._news = threading.Condition()
         self._finished = False
@@ -329,10 +333,12 @@ class Server:
             if source:
                 connection.bind((source, 0))
             connection.connect(address)
+            if self.trust is None:
+                return connection
+            return self.trust.wrap_socket(connection, server_hostname=address[0])
         except BaseException:
             connection.close()
             raise
-        return connection
 
     def send(self, target: str) -> socket.socket:
         """A connection on which a request for `target` is sent."""

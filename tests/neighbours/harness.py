@@ -41,12 +41,14 @@ class Backend(Server):
         self.unix = transport == "unix"
         bind = f"unix:{folder}/s" if self.unix else "127.0.0.1:0"
         self.certificate: Path | None = None
+        trust = None
         if transport == "tls":
             self.certificate = self_signed(folder)
             arguments += ("--certfile", "server.crt", "--keyfile", "server.key")
+            trust = ssl.create_default_context(cafile=str(self.certificate))
         self._provoked: list[str] = []
         self._checked = 0
-        super().__init__(folder, "sync", side, bind=bind, arguments=("--workers", "1", *arguments))
+        super().__init__(folder, "sync", side, bind=bind, arguments=("--workers", "1", *arguments), trust=trust)
 
     @property
     def where(self) -> str:
@@ -56,17 +58,6 @@ class Backend(Server):
     @property
     def url(self) -> str:
         return f"{'https' if self.certificate else 'http'}://{self.where}"
-
-    def connect(self) -> socket.socket:
-        connection = super().connect()
-        if self.certificate is None:
-            return connection
-        trust = ssl.create_default_context(cafile=str(self.certificate))
-        try:
-            return trust.wrap_socket(connection, server_hostname="127.0.0.1")
-        except BaseException:
-            connection.close()
-            raise
 
     @property
     def worker(self) -> int:
