@@ -9,7 +9,7 @@ order of the page; those without share the page's own.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,6 +28,9 @@ KINDS = {
     "{toctree}": "Sphinx reads it",
     "{literalinclude}": "a file of the examples, which their tests run",
 }
+
+#: Pages whose consoles need what only `make apps` installs: tests/apps types them.
+OF_APPS = frozenset({"bottle.md", "falcon.md", "pyramid.md"})
 
 _FENCE = re.compile(
     r"(?m)^(?:<!-- in: (?P<name>[\w-]+) -->\n)?```(?P<kind>\S*)(?P<argument>[^\n]*)\n(?P<text>.*?)^```$", re.S
@@ -68,3 +71,8 @@ def blocks(page: Path) -> Iterator[Block]:
         yield Block(
             page.name, line, found["kind"], found["argument"].strip(), found["name"] or "", found["text"]
         )
+
+
+def stories(found: Iterable[Block]) -> list[tuple[str, str]]:
+    """Page and folder of every console among the blocks `found`."""
+    return sorted({(block.page, block.folder) for block in found if block.kind == "console"})

@@ -6,14 +6,12 @@ import configparser
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.conftest import sides
-from tests.manual.blocks import DOCS, KINDS, ROOT, Block, blocks, pages
-from tests.manual.transcript import Console, commands, install
+from tests.manual.blocks import DOCS, KINDS, OF_APPS, ROOT, Block, blocks, pages, stories
+from tests.manual.transcript import Console, tell
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -21,7 +19,7 @@ else:
     import tomli as tomllib
 
 FENCED = [block for page in pages() for block in blocks(page)]
-STORIES = sorted({(block.page, block.folder) for block in FENCED if block.kind == "console"})
+STORIES = [story for story in stories(FENCED) if story[0] not in OF_APPS]
 
 
 def shows_compiled(page: str, folder: str) -> bool:
@@ -35,40 +33,13 @@ def story_name(story: tuple[str, str]) -> str:
 
 
 
-Open = Callable[[], Console]
-
-
-@pytest.fixture(scope="module")
-def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the commands that the manual types."""
-    folder = tmp_path_factory.mktemp("programs")
-    install(folder)
-    return folder
-
-
-@pytest.fixture
-def console(tmp_path: Path, programs: Path) -> Iterator[Console]:
-    folder = tmp_path / "here"
-    folder.mkdir()
-    opened = Console(folder, programs)
-    yield opened
-    opened.close()
-
-
 @pytest.mark.parametrize(("page", "folder"), STORIES, ids=map(story_name, STORIES))
 def test_what_a_page_types_prints_what_it_shows(
     page: str, folder: str, console: Console, pytestconfig: pytest.Config
 ) -> None:
     if shows_compiled(page, folder) and "compiled" not in sides(pytestconfig):
         pytest.skip("it shows the compiled side")
-    for block in FENCED:
-        if (block.page, block.folder) != (page, folder):
-            continue
-        if block.kind == "console":
-            for command, expected in commands(block.text):
-                console.type(command, expected)
-        elif block.file:
-            console.write(block.file, block.text)
+    tell(FENCED, page, folder, console)
 
 
 @pytest.mark.parametrize("block", FENCED, ids=lambda block: f"{block.page}:{block.line}")

@@ -17,9 +17,10 @@ import stat
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
-from tests.manual.blocks import ROOT
+from tests.manual.blocks import ROOT, Block
 
 PATIENCE = 30.0
 PAGE_PORT = "8000"
@@ -161,6 +162,18 @@ class Console:
                     process.wait(PATIENCE if number == signal.SIGKILL else 5)
                 except subprocess.TimeoutExpired:
                     pass
+
+
+def tell(found: Iterable[Block], page: str, folder: str, console: Console) -> None:
+    """Type what the blocks of one page and folder say, in their order."""
+    for block in found:
+        if (block.page, block.folder) != (page, folder):
+            continue
+        if block.kind == "console":
+            for command, expected in commands(block.text):
+                console.type(command, expected)
+        elif block.file:
+            console.write(block.file, block.text)
 
 
 def _free_port() -> int:
