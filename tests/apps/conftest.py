@@ -124,8 +124,11 @@ def serve(variant: Variant, tmp_path: Path, request: pytest.FixtureRequest) -> I
 
 @pytest.fixture(scope="module")
 def serve_shared(variant: Variant, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
-    """Servers that a module's tests share, each in a folder of its own: see `serving`."""
+    """Servers that a module's tests share, each in a folder of its own or in ``folder=``: see `serving`."""
     with ExitStack() as running:
-        yield lambda *args, **options: running.enter_context(
-            serving(variant, tmp_path_factory.mktemp("apps"), *args, **options)
-        )
+
+        def start(*args: Any, folder: Path | None = None, **options: Any) -> Server:
+            where = folder or tmp_path_factory.mktemp("apps")
+            return running.enter_context(serving(variant, where, *args, **options))
+
+        yield start
