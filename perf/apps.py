@@ -27,6 +27,9 @@ CHUNKS = 20
 #: How long `stream` waits between the chunks of /slow, in seconds.
 SLOW = 0.02
 
+#: How long `sleeper` sleeps at /sleep and at /long, in seconds.
+SLEEP, LONG = 0.05, 1.0
+
 #: The file that `file` sends.
 FILE_VARIABLE = "CYHORN_PERF_FILE"
 BLOCK = 1 << 16
@@ -150,3 +153,11 @@ def threaded(environ: Environ, start_response: StartResponse) -> Iterable[bytes]
         return [answer]
     start_response("200 OK", list(HELLO_FIELDS))
     return [HELLO]
+
+
+def sleeper(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    """`hello`, at /sleep after SLEEP seconds and at /long after LONG."""
+    pause = {"/sleep": SLEEP, "/long": LONG}.get(environ["PATH_INFO"])
+    if pause is not None:
+        time.sleep(pause)
+    return hello(environ, start_response)

@@ -1,8 +1,7 @@
-"""Run one of the peers that have no command line, or none that fits: NAME APP PORT.
+"""Run one of the peers that have no command line, or none that fits: NAME APP PORT THREADS.
 
 perf/compare runs this file with the Python of the peer's own environment. Every peer runs
-as its documentation shows it, at its best: one thread for the application, keep-alive on,
-Nagle's algorithm off, where it can be told.
+as its documentation shows it, at its best: keep-alive on, Nagle's algorithm off, where it can be told.
 """
 
 from __future__ import annotations
@@ -15,27 +14,27 @@ from typing import Any
 HOST = "127.0.0.1"
 
 
-def bjoern(app: Any, port: int) -> None:
+def bjoern(app: Any, port: int, threads: int) -> None:
     import bjoern
 
     bjoern.run(app, HOST, port)
 
 
-def fastwsgi(app: Any, port: int) -> None:
+def fastwsgi(app: Any, port: int, threads: int) -> None:
     import fastwsgi
 
     fastwsgi.server.tcp_nodelay = 1
     fastwsgi.run(wsgi_app=app, host=HOST, port=port)
 
 
-def fastpysgi(app: Any, port: int) -> None:
+def fastpysgi(app: Any, port: int, threads: int) -> None:
     import fastpysgi
 
     fastpysgi.server.tcp_nodelay = 1
     fastpysgi.run(app, HOST, port)
 
 
-def meinheld(app: Any, port: int) -> None:
+def meinheld(app: Any, port: int, threads: int) -> None:
     from meinheld import server
 
     server.set_access_logger(None)
@@ -44,29 +43,29 @@ def meinheld(app: Any, port: int) -> None:
     server.run(app)
 
 
-def waitress(app: Any, port: int) -> None:
+def waitress(app: Any, port: int, threads: int) -> None:
     import waitress
 
-    waitress.serve(app, host=HOST, port=port, threads=1, connection_limit=20000)
+    waitress.serve(app, host=HOST, port=port, threads=threads, connection_limit=20000)
 
 
-def cheroot(app: Any, port: int) -> None:
+def cheroot(app: Any, port: int, threads: int) -> None:
     from cheroot import wsgi
 
-    wsgi.Server((HOST, port), app, numthreads=1, request_queue_size=1024).safe_start()
+    wsgi.Server((HOST, port), app, numthreads=threads, request_queue_size=1024).safe_start()
 
 
-LAUNCHERS: dict[str, Callable[[Any, int], None]] = {
+LAUNCHERS: dict[str, Callable[[Any, int, int], None]] = {
     launcher.__name__: launcher for launcher in (bjoern, fastwsgi, fastpysgi, meinheld, waitress, cheroot)
 }
 
 
 def main() -> None:
-    name, target, port = sys.argv[1:]
+    name, target, port, threads = sys.argv[1:]
     module, _, attribute = target.partition(":")
     # Run as a file, Python put perf/ in front: names in it must not hide the peer's modules.
     sys.path[0] = ""
-    LAUNCHERS[name](getattr(importlib.import_module(module), attribute), int(port))
+    LAUNCHERS[name](getattr(importlib.import_module(module), attribute), int(port), int(threads))
 
 
 if __name__ == "__main__":

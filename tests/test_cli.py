@@ -118,6 +118,8 @@ def test_an_application_called_as_a_command_is_served_after_a_flag(project: Path
         (("--log-config", "none.ini", "shop:app"), "logconfig (the command line): 'none.ini'"),
         (("-k", "shop.Nope", "shop:app"), "worker_class = 'shop.Nope': module 'shop' has no 'Nope' (the comm"),
         (("-k", "shop.app", "shop:app"), "worker_class = 'shop.app': it is a function, not a class (the comm"),
+        (("-k", "json.JSONDecoder", "shop:app"), "the class has no init_process(); make it a subclass of cyhorn.workers."),
+        (("--logger-class", "json.JSONDecoder", "shop:app"), "the class has no info(); make it a subclass of cyhorn.log."),
         (("-g", "99999999999", "shop:app"), "group = '99999999999' (the command line): use a group's name or"),
         (("-m", "999", "shop:app"), "umask = '999' (the command line): it is 0o1747, more than 0o777"),
         (("--log-level", "inof", "shop:app"), "loglevel = 'inof'"),

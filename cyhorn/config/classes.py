@@ -46,11 +46,13 @@ PROMISED = ("gevent", "gevent_wsgi", "gevent_pywsgi")
 
 
 class ClassFamily(NamedTuple):
-    """What is looked for: a setting, the default, and the groups of entry points."""
+    """What is looked for: a setting, the default, the groups of entry points, and what such a class has."""
 
     setting: str
     default: str
     groups: tuple[str, ...]
+    base: str  # to be named to whoever gave another class
+    methods: tuple[str, ...]
 
     def aliases(self) -> dict[str, str]:
         """Short name → dotted path."""
@@ -100,7 +102,7 @@ class ClassFamily(NamedTuple):
     def load(self, name: Any) -> Any:
         """The class that `name` stands for. Raises ConfigError."""
         if isinstance(name, type):
-            return name
+            return self._checked(name.__name__, name)
         found = self.resolve(name)
         if not isinstance(found, str):
             try:
@@ -126,9 +128,14 @@ class ClassFamily(NamedTuple):
         return self._checked(name, getattr(module, attribute))
 
     def _checked(self, name: Any, found: Any) -> Any:
-        """`found`, unless it can be no class of this family: a function, say the application itself."""
+        """`found`, unless it can be no class of this family: a function, say the application itself, or any class."""
         if isinstance(found, FunctionType) or not callable(found):
             raise ConfigError(f"{self.setting} = {name!r}: it is a {type(found).__name__}, not a class")
+        lacks = [method for method in self.methods if isinstance(found, type) and not hasattr(found, method)]
+        if lacks:
+            raise ConfigError(
+                f"{self.setting} = {name!r}: the class has no {lacks[0]}(); make it a subclass of {self.base}"
+            )
         return found
 
     def _of_distribution(self, name: str, distribution: str, entry: str) -> EntryPoint:
@@ -164,5 +171,17 @@ def _exists(path: str) -> bool:
         return False
 
 
-WORKERS = ClassFamily("worker_class", "sync", ("cyhorn.workers", "gunicorn.workers"))
-LOGGERS = ClassFamily("logger_class", LOGGER, ("cyhorn.loggers", "gunicorn.loggers"))
+WORKERS = ClassFamily(
+    "worker_class",
+    "sync",
+    ("cyhorn.workers", "gunicorn.workers"),
+    "cyhorn.workers.base.Worker",
+    ("init_process", "run", "notify"),
+)
+LOGGERS = ClassFamily(
+    "logger_class",
+    LOGGER,
+    ("cyhorn.loggers", "gunicorn.loggers"),
+    LOGGER,
+    ("info", "error", "exception", "access", "reopen_files"),
+)

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from perf import apps
-from perf.compare import beside, boot, publish, report, rounds, scale, servers, works
+from perf.compare import beside, boot, publish, report, rounds, scale, servers, threads, works
 
 #: What is measured beside the works, each in its own way.
-SECTIONS = ("idle", "slow", "scale", "boot")
+SECTIONS = ("idle", "slow", "scale", "threads", "boot")
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -96,6 +96,9 @@ def measure_section(
     elif name == "scale":
         table, scaled = scale.compare(chosen, plan)
         found = {"scale": scaled}
+    elif name == "threads":
+        table, threaded = threads.compare(chosen, plan)
+        found = {"threads": threaded}
     else:
         crowd, count = {
             "idle": (beside.IDLE, options.idle_connections),

@@ -11,10 +11,13 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from perf.compare import beside, boot, scale
+from perf.compare import beside, boot, scale, threads
 from perf.compare.servers import ROOT
 
 PATH = ROOT / "perf" / "figures.json"
+
+#: What is kept as it was measured, beside the works.
+SECTIONS = ("idle", "slow", "scale", "threads", "boot", "memory")
 
 #: One server at one work, one work, one run: as JSON.
 Server = dict[str, Any]
@@ -62,9 +65,7 @@ def condense(document: Run) -> Run:
         }
         for name, work in document["works"].items()
     }
-    return kept | {
-        key: document[key] for key in ("idle", "slow", "scale", "boot", "memory") if key in document
-    }
+    return kept | {key: document[key] for key in SECTIONS if key in document}
 
 
 def judged(figures: Run) -> list[tuple[str, Judged]]:
@@ -73,6 +74,7 @@ def judged(figures: Run) -> list[tuple[str, Judged]]:
     for crowd in (beside.IDLE, beside.SLOW):
         found += [(f"{crowd.title}", item) for item in beside.judge(crowd, figures.get(crowd.name, []))]
     found += [("several workers", item) for item in scale.judge(figures.get("scale", []))]
+    found += [("threads", item) for item in threads.judge(figures.get("threads", []))]
     found += [("start and memory", item) for item in boot.judge(figures.get("boot", []))]
     return found
 

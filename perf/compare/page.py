@@ -206,6 +206,25 @@ def scaling(figures: kept.Run) -> str:
     return table(rows)
 
 
+def threads(figures: kept.Run) -> str:
+    """Threads for the application."""
+    rows = [["server", "hello, µs", "x its sync worker", "calls at a time", "fast p50 ms", "p99 ms"]]
+    for one in figures.get("threads", ()):
+        if "problem" in one:
+            rows.append([one["server"], one["problem"], "", "", "", ""])
+            continue
+        rows.append(
+            [
+                one["server"],
+                micro(one["hello_us"]),
+                f"{one['of_sync']:.3f}" if one["of_sync"] else "",
+                f"{one['times']:.2f}",
+                *(f"{one[key] / 1000:.2f}" for key in ("fast_p50_us", "fast_p99_us")),
+            ]
+        )
+    return table(rows)
+
+
 def boots(figures: kept.Run) -> str:
     """Boot and memory."""
     rows = [["server", "boot ms", "least", "worker MB", "of it unique"]]
@@ -235,6 +254,7 @@ TABLES: dict[str, Callable[[kept.Run], str]] = {
     "thread": thread,
     "crowds": crowds,
     "scaling": scaling,
+    "threads": threads,
     "boots": boots,
     "memories": memories,
 }

@@ -35,6 +35,7 @@ class Start:
     port: int
     access_log: Path | None = None
     workers: int = 1
+    threads: int = 1  # for the application, in each worker
     close: bool = False  # every connection serves one request
     preload: bool = False  # the master loads the application
     reuse_port: bool = False  # each worker has a listening socket of its own
@@ -52,6 +53,7 @@ class Server:
     logs: bool = False  # can write an access log
     preloads: bool = False  # has a master that can load the application
     forks: bool = False  # can be told how many workers to have
+    threads: bool = False  # can be told how many threads to have
     ours: bool = False
     reference: bool = False
 
@@ -158,7 +160,7 @@ def _reference(server: Server, start: Start) -> list[str]:
 
 def _cyhorn(server: Server, start: Start) -> list[str]:
     command = [str(server.python), "-m", "cyhorn", start.app, "-b", f"{HOST}:{start.port}"]
-    command += ["-w", str(start.workers)]
+    command += ["-w", str(start.workers), "--threads", str(start.threads)]
     if start.access_log:
         command += ["--access-logfile", str(start.access_log)]
     if start.preload:
@@ -169,12 +171,14 @@ def _cyhorn(server: Server, start: Start) -> list[str]:
 
 
 def _launched(server: Server, start: Start) -> list[str]:
-    return [str(server.python), str(ROOT / "perf" / "launch.py"), server.name, start.app, str(start.port)]
+    command = [str(server.python), str(ROOT / "perf" / "launch.py"), server.name]
+    return [*command, start.app, str(start.port), str(start.threads)]
 
 
 def _granian(server: Server, start: Start) -> list[str]:
     command = [str(server.python), "-m", "granian", "--interface", "wsgi", "--host", HOST]
-    command += ["--port", str(start.port), "--workers", str(start.workers), "--blocking-threads", "1"]
+    command += ["--port", str(start.port), "--workers", str(start.workers)]
+    command += ["--blocking-threads", str(start.threads)]
     command += ["--backpressure", "16384"]  # connections that it takes at a time
     if start.access_log:
         # Its access log goes to standard output, which the harness sends to that file.
@@ -185,7 +189,7 @@ def _granian(server: Server, start: Start) -> list[str]:
 def _gunicorn(parser: str, *more: str) -> Callable[[Server, Start], list[str]]:
     def command(server: Server, start: Start) -> list[str]:
         line = [str(server.python), "-m", "gunicorn", start.app, "-b", f"{HOST}:{start.port}"]
-        line += ["-w", str(start.workers), "--http-parser", parser, *more]
+        line += ["-w", str(start.workers), "--threads", str(start.threads), "--http-parser", parser, *more]
         line += ["--keep-alive", "75"]
         if start.access_log:
             line += ["--access-logfile", str(start.access_log)]
@@ -219,6 +223,7 @@ SERVERS: tuple[Server, ...] = (
         logs=True,
         preloads=True,
         forks=True,
+        threads=True,
         ours=True,
     ),
     Server(
@@ -228,24 +233,26 @@ SERVERS: tuple[Server, ...] = (
         logs=True,
         preloads=True,
         forks=True,
+        threads=True,
         ours=True,
     ),
     Server("bjoern", _launched, ("bjoern",)),
     Server("fastwsgi", _launched, ("fastwsgi", "setuptools<81")),
     Server("fastpysgi", _launched, ("fastpysgi",)),
     Server("meinheld", _launched, ("greenlet", "setuptools<81", "wheel"), loose=("meinheld",)),
-    Server("granian", _granian, ("granian",), logs=True, forks=True),
+    Server("granian", _granian, ("granian",), logs=True, forks=True, threads=True),
     Server("pyuwsgi", _pyuwsgi, ("pyuwsgi",), logs=True, forks=True),
-    Server("waitress", _launched, ("waitress",)),
-    Server("cheroot", _launched, ("cheroot",)),
+    Server("waitress", _launched, ("waitress",), threads=True),
+    Server("cheroot", _launched, ("cheroot",), threads=True),
     Server("gunicorn", _gunicorn("python"), _GUNICORN, logs=True, preloads=True, forks=True),
     Server("gunicorn-h1c", _gunicorn("fast"), _GUNICORN, logs=True, preloads=True, forks=True),
     Server(
         "gunicorn-gthread",
-        _gunicorn("fast", "-k", "gthread", "--threads", "1"),
+        _gunicorn("fast", "-k", "gthread"),
         _GUNICORN,
         logs=True,
         forks=True,
+        threads=True,
     ),
 )
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from perf.compare import beside, boot, figures, page, plot, publish, scale
+from perf.compare import beside, boot, figures, page, plot, publish, scale, threads
 
 
 def run(total: float, requests: int = 1000) -> dict[str, Any]:
@@ -127,6 +127,18 @@ def test_workers_share_fairly_and_wake_alone(held: float, wakes: float, expected
         {"server": "gunicorn", "workers": 4},
     ]
     assert met(scale.judge(rows)) == expected
+
+
+@pytest.mark.parametrize(
+    ("seen", "expected"),
+    [
+        ({"of_sync": 1.02, "times": 7.8, "fast_p99_us": 900}, [True, True, True]),
+        ({"of_sync": 1.05, "times": 7.4, "fast_p99_us": 11_000}, [False, False, False]),
+    ],
+)
+def test_threads_cost_nothing_and_do_not_wait_for_one_another(seen: dict[str, float], expected: list[bool]) -> None:
+    rows = [{"server": "cyhorn", **seen}, {"server": "granian", "of_sync": None, **seen}, {"server": "cyhorn-pure", "problem": ""}]
+    assert met(threads.judge(rows)) == expected
 
 
 def test_an_idle_connection_may_weigh_a_kilobyte_and_slow_nobody_down() -> None:
