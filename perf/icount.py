@@ -1,6 +1,6 @@
 """Instructions and allocations per request, counted by callgrind: exact, and the same every time.
 
-    python -m perf.icount [--case A,B] [--update] [--functions N]
+    python -m perf.icount [--case A,B] [--update] [--functions N] [--rooms]
 
 Each case of perf/driver runs on the compiled side under valgrind, once N and once 2 N
 times; the difference, divided by N, is the cost of one request without start-up and
@@ -61,6 +61,19 @@ ALLOCATORS = frozenset(
 ) | {"malloc", "calloc", "realloc"}
 #: Callers that are doors themselves, or the linker's stubs on the way from one.
 _DOOR = re.compile(r"_?Py(Object|Mem)_\w*(Malloc|Calloc|Realloc)|malloc|calloc|realloc|0x[0-9a-f]+")
+
+#: Where instructions are spent; a function belongs to the first room whose pattern its name begins with.
+ROOMS = {
+    "parser": r"__pyx_\w*7_parser_",
+    "environ": r"__pyx_\w*8_environ_",
+    "writer": r"__pyx_\w*7_writer_",
+    "access log": r"__pyx_\w*7_access_",
+    "loop, connection, request cycle": r"__pyx_|__Pyx_|0x",
+    "dictionaries": r"_?PyDict|dict|_Py_dict|insertdict|unicodekeys|(clone|free|new)_\w*keys|find_empty_slot",
+    "memory": r"_?Py(Object|Mem)_|_Py_NewReference|PyType_GenericAlloc|(m|c|re)alloc|free$|_?int_[mf]|_?mem_",
+    "application and interpreter": r"_?Py|initialize_locals|\w+_(dealloc|extend|vectorcall|hash|richcompare)",
+    "C library, entry of system calls, GIL": r"",
+}
 
 
 @dataclass
@@ -215,6 +228,14 @@ def committed_form(figure: Figure) -> dict[str, float]:
     return {"instructions": figure.instructions, "allocations": figure.allocations}
 
 
+def by_room(figure: Figure) -> dict[str, float]:
+    """Own instructions per request by room, in the order of ROOMS."""
+    spent = dict.fromkeys(ROOMS, 0.0)
+    for name, own in figure.functions.items():
+        spent[next(room for room, pattern in ROOMS.items() if re.match(pattern, name))] += own
+    return spent
+
+
 def judge(figure: Figure, committed: dict[str, float] | None) -> str:
     """What to say of the case; words in capitals are failures."""
     if committed is None:
@@ -238,6 +259,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--functions", type=int, default=0, metavar="N", help="show the N costliest functions"
     )
+    parser.add_argument("--rooms", action="store_true", help="show where they are spent")
     parser.add_argument("--base", action="store_true", help="count the accepted commit here in any case")
     options = parser.parse_args(arguments)
     cases = options.case.split(",") if options.case else list(CASES)
@@ -269,6 +291,8 @@ def main(arguments: list[str] | None = None) -> int:
         costliest = sorted(figure.functions.items(), key=lambda item: -item[1])[: options.functions]
         for name, own in costliest:
             print(f"      {own:>8.0f} {own / figure.instructions:>5.1%}  {name}")
+        for room, own in by_room(figure).items() if options.rooms else ():
+            print(f"      {own:>8.0f} {own / figure.instructions:>5.1%}  {room}")
     if options.update:
         every[here] = committed | {case: committed_form(figure) for case, figure in figures.items()}
         FIGURES.write_text(json.dumps(every, indent=1, sort_keys=True) + "\n")

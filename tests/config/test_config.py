@@ -153,6 +153,8 @@ def test_another_logger_class_may_have_levels_of_its_own(cfg: Config) -> None:
 
 
 class Installed:
+    """As much of a worker and of a logger as is looked for."""
+
     installed = 0
 
     @classmethod
@@ -160,6 +162,7 @@ class Installed:
         cls.installed += 1
 
     install = setup
+    init_process = run = notify = info = error = exception = access = reopen_files = setup
 
 
 @pytest.fixture
@@ -297,7 +300,7 @@ def test_a_start_with_defaults_has_nothing_to_say(cfg: Config) -> None:
             ["logconfig_dict (here:1) and logconfig (here:1)"],
         ),
         (
-            {"statsd_host": "localhost", "logger_class": type("Own", (), {})},
+            {"statsd_host": "localhost", "logger_class": type("Own", (Installed,), {})},
             ["statsd_host (here:1) and logger_class (here:1)"],
         ),
         ({"statsd_host": "localhost", "logger_class": "cyhorn.log.statsd.Statsd"}, []),

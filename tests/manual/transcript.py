@@ -91,6 +91,7 @@ class Console:
         self._environ |= {
             "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
             "XDG_RUNTIME_DIR": str(folder.parent),
+            "HOME": str(folder.parent),  # other servers may have their control sockets at home
             "PYTHONPATH": str(ROOT),
             "PYTHONDONTWRITEBYTECODE": "1",
             "CYHORN_BIND": f"127.0.0.1:{self.port}",  # the default, at the port that is free
