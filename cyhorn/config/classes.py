@@ -128,7 +128,7 @@ class ClassFamily(NamedTuple):
         return self._checked(name, getattr(module, attribute))
 
     def _checked(self, name: Any, found: Any) -> Any:
-        """`found`, unless it can be no class of this family: a function, say the application itself, or any class."""
+        """`found`, unless it is not of this family: a function, say the application itself, or any class."""
         if isinstance(found, FunctionType) or not callable(found):
             raise ConfigError(f"{self.setting} = {name!r}: it is a {type(found).__name__}, not a class")
         lacks = [method for method in self.methods if isinstance(found, type) and not hasattr(found, method)]
