@@ -99,6 +99,8 @@ cdef class Connection:
     cdef bytes decrypt(self)
     cdef bint more_waits(self) noexcept
     cdef bytes await_bytes(self)
+    cdef bytes receive(self)
+    cdef bint wait(self, int events, double deadline) except -1
 
     # Bytes to send. All raise ClientDisconnected where the client is gone.
     cdef int flush(self, OutputBuffer out) except -1

@@ -181,30 +181,36 @@ cdef class Connection:
 
     cdef bytes await_bytes(self):
         """Wait for bytes of the body, up to client_body_timeout."""
-        cdef unsigned char received[RECEIVE_SIZE]
-        cdef Py_ssize_t n
         cdef bytes data
-        poll = select.poll()
-        poll.register(self.fd, select.POLLIN)
         deadline = time.monotonic() + (self.listener.options.client_body_timeout or float("inf"))
         while True:
-            if self.tls is not None:
-                data = self.decrypt()
-            else:
-                n = recv(self.fd, received, RECEIVE_SIZE, 0)
-                data = None
-                if n >= 0:
-                    data = PyBytes_FromStringAndSize(<const char *>received, n)
-                elif errno != EAGAIN and errno != EINTR:
-                    data = b""
+            data = self.receive() if self.tls is None else self.decrypt()
             if data:
                 return data
             if data is not None:
                 raise ClientDisconnected("the client left inside its request")
-            while not poll.poll(min(1.0, max(0.0, deadline - time.monotonic())) * 1000):
-                if time.monotonic() >= deadline:
-                    raise http_error(Code.TIMEOUT)
-                self.listener.pulse.beat()
+            if not self.wait(select.POLLIN, deadline):
+                raise http_error(Code.TIMEOUT)
+
+    cdef bytes receive(self):
+        """Bytes from the client, b"" at its end, None when there are none now.
+
+        Not on the stack of who waits for them: a greenlet that waits has its stack copied.
+        """
+        cdef bytes data = PyBytes_FromStringAndSize(NULL, RECEIVE_SIZE)
+        cdef Py_ssize_t n = recv(self.fd, PyBytes_AS_STRING(data), RECEIVE_SIZE, 0)
+        if n < 0:
+            return None if errno == EAGAIN or errno == EINTR else b""
+        return data[:n]
+
+    cdef bint wait(self, int events, double deadline) except -1:
+        """Wait for `events` of poll until the `deadline`, and beat meanwhile; return whether they came."""
+        wait = self.listener.options.wait
+        while not wait(self.fd, events, min(1.0, max(0.0, deadline - time.monotonic()))):
+            if time.monotonic() >= deadline:
+                return False
+            self.listener.pulse.beat()
+        return True
 
     # -- bytes to send -----------------------------------------------------------------------------
 
@@ -343,13 +349,9 @@ cdef class Connection:
 
     cdef int wait_writable(self) except -1:
         """Memory and spool are full: the worker waits for this client, up to send_timeout."""
-        poll = select.poll()
-        poll.register(self.fd, select.POLLOUT)
         deadline = time.monotonic() + (self.listener.options.send_timeout or float("inf"))
-        while not poll.poll(min(1.0, max(0.0, deadline - time.monotonic())) * 1000):
-            if time.monotonic() >= deadline:
-                raise ClientDisconnected("the client does not read its response")
-            self.listener.pulse.beat()
+        if not self.wait(select.POLLOUT, deadline):
+            raise ClientDisconnected("the client does not read its response")
         return 0
 
 

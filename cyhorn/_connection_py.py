@@ -201,8 +201,6 @@ class Connection:
 
     def await_bytes(self) -> bytes:
         """Wait for bytes of the body, up to client_body_timeout."""
-        poll = select.poll()
-        poll.register(self.fd, select.POLLIN)
         deadline = time.monotonic() + (self.listener.options.client_body_timeout or float("inf"))
         while True:
             data = self.receive()
@@ -210,10 +208,17 @@ class Connection:
                 return data
             if data is not None:
                 raise ClientDisconnected("the client left inside its request")
-            while not poll.poll(min(1.0, max(0.0, deadline - time.monotonic())) * 1000):
-                if time.monotonic() >= deadline:
-                    raise http_error(Code.TIMEOUT)
-                self.listener.pulse.beat()
+            if not self._wait(select.POLLIN, deadline):
+                raise http_error(Code.TIMEOUT)
+
+    def _wait(self, events: int, deadline: float) -> bool:
+        """Wait for `events` of poll until the `deadline`, and beat meanwhile; return whether they came."""
+        listener = self.listener
+        while not listener.options.wait(self.fd, events, min(1.0, max(0.0, deadline - time.monotonic()))):
+            if time.monotonic() >= deadline:
+                return False
+            listener.pulse.beat()
+        return True
 
     # -- bytes to send ------------------------------------------------------------------------
 
@@ -311,10 +316,6 @@ class Connection:
 
     def _wait_writable(self) -> None:
         """Memory and spool are full: the worker waits for this client, up to send_timeout."""
-        poll = select.poll()
-        poll.register(self.fd, select.POLLOUT)
         deadline = time.monotonic() + (self.listener.options.send_timeout or float("inf"))
-        while not poll.poll(min(1.0, max(0.0, deadline - time.monotonic())) * 1000):
-            if time.monotonic() >= deadline:
-                raise ClientDisconnected("the client does not read its response")
-            self.listener.pulse.beat()
+        if not self._wait(select.POLLOUT, deadline):
+            raise ClientDisconnected("the client does not read its response")

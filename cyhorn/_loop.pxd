@@ -7,6 +7,8 @@ from cyhorn._parser cimport LineCache, RequestParser
 from cyhorn._pulse cimport Pulse
 from cyhorn._writer cimport OutputBuffer
 
+from cyhorn._system cimport epoll_event
+
 from libc.stdint cimport uint32_t, uint64_t
 
 cdef extern from "_watch.h" nogil:
@@ -42,6 +44,7 @@ cdef class Loop:
     cdef long long next_tick
     cdef Timers timers[TIMER_COUNT]
     cdef unsigned char *received      # RECEIVE_SIZE bytes
+    cdef epoll_event *events          # of this turn; not on the stack, which is copied where greenlets lead
     cdef RequestParser parser
     cdef LineCache cache
     cdef object trusted

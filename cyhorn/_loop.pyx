@@ -40,6 +40,7 @@ from cyhorn._parser cimport CHUNK_DATA, CHUNK_END, ChunkedDecoder, LineCache, Re
 from cyhorn._parser cimport build_head, refusal
 from cyhorn._pulse cimport Pulse
 from cyhorn._system cimport (
+    CLOCK_MONOTONIC,
     CLOCK_MONOTONIC_COARSE,
     CLOCK_REALTIME_COARSE,
     EPOLL_CLOEXEC,
@@ -69,7 +70,7 @@ import os
 import threading
 from collections import deque
 
-from cyhorn.errors import ClientDisconnected, Code, HttpError, TakenOver, http_error
+from cyhorn.errors import ClientDisconnected, Code, HttpError, Stopped, TakenOver, http_error
 from cyhorn.net.addresses import TrustedPeers
 from cyhorn.wsgi.spool import BodySpool
 from cyhorn.wsgi.template import environ_template
@@ -124,6 +125,7 @@ cdef class Loop:
         self.waker = -1
         self.call_watch = NULL
         self.received = NULL
+        self.events = NULL
         memset(self.timers, 0, sizeof(self.timers))
 
     def __init__(self, options, listeners, application, *, log, errors=None, heartbeat=None, watch=None,
@@ -152,7 +154,8 @@ cdef class Loop:
         for i in range(LINGER + 1):
             self.timers[i].duration = <long long>(<double>(<tuple>durations)[i] * SECOND)
         self.received = <unsigned char *>PyMem_Malloc(RECEIVE_SIZE)
-        if self.received == NULL:
+        self.events = <epoll_event *>PyMem_Malloc(EVENT_COUNT * sizeof(epoll_event))
+        if self.received == NULL or self.events == NULL:
             raise MemoryError
         self.lead_with(RequestCycle(options, application, log))
         self.returned = []
@@ -180,6 +183,7 @@ cdef class Loop:
 
     def __dealloc__(self):
         PyMem_Free(self.received)
+        PyMem_Free(self.events)
         if self.epoll >= 0:
             close(self.epoll)
 
@@ -281,7 +285,7 @@ cdef class Loop:
         return [c for c in self.by_fd if c is not None]
 
     cdef bint one_turn(self, int timeout) except -1:
-        cdef epoll_event events[EVENT_COUNT]
+        cdef epoll_event *events = self.events
         cdef int i, count = 0
         cdef long long now
         if self.stopping and not self.draining:
@@ -293,10 +297,10 @@ cdef class Loop:
         if timeout < 0:
             timeout = self.patience()
         self.pulse.mark(False)
-        if timeout and self.last_count > 1:
+        if not timeout or self.last_count > 1:
             # A busy loop rarely waits: ask without letting go of the GIL first.
             count = epoll_wait(self.epoll, events, EVENT_COUNT, 0)
-        if count == 0:
+        if count == 0 and timeout:
             if self.lines is not None and self.lines.used:
                 self.lines.write_out()  # an idle worker has written all
             self.waiting = True
@@ -903,6 +907,26 @@ cdef class Loop:
             return False
         return True
 
+    def lead_on(self, seconds):
+        """Lead without waiting: serve what is ready for about `seconds`, less while other calls are made.
+
+        For those who wait for `fileno` elsewhere. Afterwards nobody leads. Returns the seconds to the next
+        timer, at most a tick: after these it is to be called also when nothing is ready; None when all is
+        over. Raises TakenOver where another leads by now.
+        """
+        cdef long long until = clock_ns(CLOCK_MONOTONIC) + <long long>(<double>seconds * SECOND)
+        while self.one_turn(0):
+            if self.returned:
+                continue  # in this very turn, while it waited for a client
+            if self.last_count < 2 or self.calls or clock_ns(CLOCK_MONOTONIC) >= until:
+                self.pulse.mark(False)
+                return self.patience() / 1000.0
+        return None
+
+    def fileno(self):
+        """A descriptor that is readable while something is ready to be served."""
+        return self.epoll
+
     def take_over(self, ticket):
         """Become the one who leads, in the place of who makes call number `ticket`.
 
@@ -947,10 +971,15 @@ cdef class Loop:
             cyhorn_call_begins(self.call_watch, self.ticket)
         try:
             keep_alive = cycle.respond(c, keep_alive, pipelined)
-        except BaseException:
+            if cycle.out.size > GATHER_MAX:
+                c.flush(cycle.out)  # where it waits for the client, others may lead
+        except ClientDisconnected as error:
+            c.log_loss(error)
+            c.lost = True
+        except BaseException as error:
             # In the main thread the worker is told to leave; elsewhere it was the application's own idea,
             # and the client has its 500.
-            if threading.current_thread() is threading.main_thread():
+            if isinstance(error, Stopped) or threading.current_thread() is threading.main_thread():
                 raise
             keep_alive = False
         if cycle is self.cycle:

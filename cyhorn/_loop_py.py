@@ -46,7 +46,8 @@ from cyhorn._cycle_py import RequestCycle
 from cyhorn._environ_py import EnvironBuilder
 from cyhorn._parser_py import ChunkedDecoder, RequestParser, refusal
 from cyhorn._pulse_py import Pulse
-from cyhorn.errors import ClientDisconnected, Code, HttpError, TakenOver, http_error
+from cyhorn.errors import ClientDisconnected, Code, HttpError, Stopped, TakenOver, http_error
+from cyhorn.native import native
 from cyhorn.net import shared_listener
 from cyhorn.net.addresses import TrustedPeers
 from cyhorn.wsgi.options import LoopOptions
@@ -110,6 +111,7 @@ class Loop:
         self._late_turns = 0  # this turn and so many more serve who waited behind a long call
         self._now = time.monotonic()
         self._next_tick = 0.0
+        self._ready = 0  # descriptors that were ready in the turn before
 
         self._timers = {
             HEAD: Timers(options.client_header_timeout),
@@ -134,13 +136,13 @@ class Loop:
         self._trusted = TrustedPeers(options.forwarded_allow_ips)
         self._proxy_trusted = TrustedPeers(options.proxy_allow_ips)
 
-        self._selector = selectors.DefaultSelector()
+        self._selector: selectors.BaseSelector = native("selectors", "DefaultSelector")()
         self._listeners = [self._listen(info, errors) for info in listeners]
         for fd, callback in (watch or {}).items():
             self._selector.register(fd, READ, callback)
         self._wakers: tuple[socket.socket, socket.socket] | None = None
         if options.max_calls:
-            self._wakers = socket.socketpair()
+            self._wakers = native("socket", "socketpair")()
             for end in self._wakers:
                 end.setblocking(False)
             self._selector.register(self._wakers[0], READ, self._woken)
@@ -203,7 +205,7 @@ class Loop:
 
     def adopt(self, sock: socket.socket, listener: int = 0) -> None:
         """Serve the connected socket `sock` as if listener number `listener` had accepted it."""
-        sock = socket.socket(fileno=sock.detach())
+        sock = native("socket", "socket")(fileno=sock.detach())
         sock.setblocking(False)
         self._now = time.monotonic()
         self._accepted(sock, "", self._listeners[listener])
@@ -230,6 +232,7 @@ class Loop:
             return False
         self._pulse.mark(busy=False)
         events = self._selector.select(self._patience() if timeout is None else timeout)
+        self._ready = len(events)
         now = self._now = time.monotonic()
         if not self._all_stuck():
             self._pulse.beat()
@@ -695,6 +698,26 @@ class Loop:
             return False
         return True
 
+    def lead_on(self, seconds: float) -> float | None:
+        """Lead without waiting: serve what is ready for about `seconds`, less while other calls are made.
+
+        For those who wait for `fileno` elsewhere. Afterwards nobody leads. Returns the seconds to the next
+        timer, at most a tick: after these it is to be called also when nothing is ready; None when all is
+        over. Raises TakenOver where another leads by now.
+        """
+        until = time.monotonic() + seconds
+        while self.turn(0):
+            if self._returned:
+                continue  # in this very turn, while it waited for a client
+            if self._ready < 2 or self._calls or time.monotonic() >= until:
+                self._pulse.mark(busy=False)
+                return self._patience()
+        return None
+
+    def fileno(self) -> int:
+        """A descriptor that is readable while something is ready to be served."""
+        return self._selector.fileno()  # type: ignore[attr-defined, no-any-return]
+
     def take_over(self, ticket: int) -> bool:
         """Become the one who leads, in the place of who makes call number `ticket`.
 
@@ -739,10 +762,15 @@ class Loop:
             self.call_watch.begins(self._ticket)
         try:
             keep_alive = cycle.respond(connection, keep_alive, pipelined)
-        except BaseException:
+            if cycle.out.size > GATHER_MAX:
+                connection.flush(cycle.out)  # where it waits for the client, others may lead
+        except ClientDisconnected as error:
+            connection.log_loss(error)
+            connection.lost = True
+        except BaseException as error:
             # In the main thread the worker is told to leave; elsewhere it was the application's own idea,
             # and the client has its 500.
-            if threading.current_thread() is threading.main_thread():
+            if isinstance(error, Stopped) or threading.current_thread() is threading.main_thread():
                 raise
             keep_alive = False
         with self._lead:

@@ -7,18 +7,20 @@ it is a thread that waits for the same event and, when the grace is over, kills 
 A thread runs only while the application lets go of the interpreter, as it does when it sleeps, waits
 or computes in Python. A call into C that keeps it holds this guard as well, the compiled one not.
 
-The names it needs are bound at import, in the master, because an application may replace
-those of the standard library later (gevent does).
+What it needs are the standard library's own functions, whatever the application, or gevent, has put in their
+place.
 """
 
 from __future__ import annotations
 
 import os
-from _thread import start_new_thread as _start_new_thread
+from collections.abc import Callable
 from os import _exit, getpid, getppid, kill
-from select import POLLIN, poll
+from select import POLLIN
 from signal import SIGKILL
-from time import sleep
+from typing import Any
+
+from cyhorn.native import native
 
 
 def guard(parent_fd: int, ppid: int, grace: float) -> None:
@@ -32,10 +34,13 @@ def guard(parent_fd: int, ppid: int, grace: float) -> None:
         fds.append(os.pidfd_open(ppid))  # type: ignore[attr-defined, unused-ignore]
     except (AttributeError, OSError):
         pass
-    _start_new_thread(_watch, (fds, ppid, grace))
+    waits = native("select", "poll"), native("time", "sleep")
+    native("_thread", "start_new_thread")(_watch, (fds, ppid, grace, *waits))
 
 
-def _watch(fds: list[int], ppid: int, grace: float) -> None:
+def _watch(
+    fds: list[int], ppid: int, grace: float, poll: Callable[[], Any], sleep: Callable[[float], None]
+) -> None:
     poller = poll()
     for fd in fds:
         poller.register(fd, POLLIN)

@@ -38,6 +38,7 @@ from cyhorn.master.roster import Departed, WorkerRecord, explain_exit, how_it_en
 from cyhorn.master.stop import Stop
 from cyhorn.master.successor import start_successor
 from cyhorn.master.supervisor import Supervisor
+from cyhorn.native import native
 from cyhorn.net.listeners import Listener, close_listeners, create_listeners
 from cyhorn.process import systemd
 from cyhorn.process.backoff import Backoff
@@ -245,7 +246,7 @@ class Arbiter:
         self.PIPE = [self._wakeup.read_fd, self._wakeup.write_fd]
         self.log.close_on_exec()
         for number in self.SIGNALS:
-            signal.signal(number, self.signal)
+            native("signal", "signal")(number, self.signal)
         self._wakeup.install()
 
     def signal(self, sig: int, frame: FrameType | None) -> None:
@@ -496,7 +497,7 @@ class Arbiter:
         failure: HaltServer | None = None
         while True:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                pid, status = native("os", "waitpid")(-1, os.WNOHANG)
             except ChildProcessError:
                 break
             if pid == 0:
@@ -630,7 +631,7 @@ class Arbiter:
             worker.parent_fd = self._parent_pipe[0]
             require_hook(self.cfg, self.log, "pre_fork", self, worker)
             with Blocked(self.SIGNALS) as blocked:
-                pid = os.fork()
+                pid: int = native("os", "fork")()
                 if pid == 0:
                     self.SIG_QUEUE.clear()  # it was the master's
                     self._control.detach()

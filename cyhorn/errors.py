@@ -52,10 +52,14 @@ class ResponseCut(ClientDisconnected):
 
 
 class TakenOver(BaseException):
-    """Another thread leads the loop by now: the one in which this is raised must not touch it any more.
+    """Another thread or greenlet leads the loop by now: the one in which this is raised must not touch it.
 
     Never seen outside the loop and the worker that runs it.
     """
+
+
+class Stopped(SystemExit):
+    """A signal asked this process to end: what it was doing is unwound and given up."""
 
 
 class HaltServer(BaseException):

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from cyhorn.app.early import named_in, patch_for
 from cyhorn.config import load as sources
 from cyhorn.config.config import APPLICATION, DEFAULT, Config
 from cyhorn.config.settings import SETTINGS
@@ -76,6 +77,7 @@ class BaseApplication:
         if self.cfg.gunicorn_compat:
             self._stand_in_for_gunicorn()
             self._take_gunicorns_server_name()
+        patch_for(self.cfg.settings["worker_class"].value)
         self.cfg.validate()
         if self.cfg.found and not (self.cfg.check_config or self.cfg.print_config):
             # Another source has called the check off: this is a start, and it ends here.
@@ -210,6 +212,7 @@ class Application(BaseApplication):
         self, usage: str | None = None, prog: str | None = None, argv: Sequence[str] | None = None
     ) -> None:
         self.argv = None if argv is None else list(argv)
+        self._flagged_class: str | None = None  # the worker class that flags name: they come before files
         super().__init__(usage, prog)
 
     # -- configuration
@@ -251,6 +254,7 @@ class Application(BaseApplication):
             arguments = self.cfg.get_cmd_args_from_env()
         environment_options = parser.parse_args(arguments)
 
+        self._flagged_class = options.worker_class or environment_options.worker_class
         switches = (options.gunicorn_compat, environment_options.gunicorn_compat, self.cfg.gunicorn_compat)
         if next(value for value in switches if value is not None):
             self._stand_in_for_gunicorn()
@@ -287,7 +291,10 @@ class Application(BaseApplication):
 
         Returns its names and values. Raises ConfigError.
         """
+        of_variable = self.cfg.settings["worker_class"].value
+        patch_for(self._flagged_class or named_in(location) or of_variable)
         file = sources.read_config(location, fresh=self._reloading)
+        patch_for(self._flagged_class or file.values.get("worker_class"))
         if not location.startswith("python:") and os.path.splitext(location)[1] not in (
             ".py",
             ".pyc",

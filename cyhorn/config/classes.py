@@ -41,8 +41,8 @@ REFUSED = {
     "asgi": "cyhorn serves WSGI, not ASGI; use an ASGI server such as uvicorn or hypercorn",
 }
 
-#: Gunicorn's workers that cyhorn is going to have. Where the module is missing, this is said.
-PROMISED = ("gevent", "gevent_wsgi", "gevent_pywsgi")
+#: The short names of the gevent worker, whose process is to be patched before anything else is imported.
+GEVENT = ("gevent", "gevent_wsgi", "gevent_pywsgi")
 
 
 class ClassFamily(NamedTuple):
@@ -62,11 +62,6 @@ class ClassFamily(NamedTuple):
         table: dict[str, str] = importlib.import_module("cyhorn.workers").SUPPORTED_WORKERS
         return table
 
-    def available(self) -> tuple[str, ...]:
-        """The short names of classes that are there."""
-        aliases = self.aliases()
-        return tuple(name for name, path in aliases.items() if name not in PROMISED or _exists(path))
-
     def resolve(self, name: str) -> str | EntryPoint:
         """The dotted path or entry point that `name` stands for. Imports no class. Raises ConfigError."""
         name = name.lstrip("#")
@@ -81,18 +76,12 @@ class ClassFamily(NamedTuple):
         aliases = self.aliases()
         if name in REFUSED and self.setting == "worker_class":
             raise ConfigError(f"{self.setting} = {name!r} is not served: {REFUSED[name]}")
-        path = aliases.get(name)
-        if path is not None and (name not in PROMISED or _exists(path)):
-            return path
+        if name in aliases:
+            return aliases[name]
         for found in self._entries():
             if found.name == name:
                 return found
-        if self.setting == "worker_class" and name in PROMISED:
-            raise ConfigError(
-                f"{self.setting} = {name!r} is not available in this version of cyhorn yet;"
-                " use sync with threads = 1"
-            )
-        known = [*self.available(), *(found.name for found in self._entries())]
+        known = [*aliases, *(found.name for found in self._entries())]
         near = nearest(name, known)
         raise ConfigError(
             f"{self.setting} = {name!r} is unknown: use {', '.join(dict.fromkeys(known))} or a dotted path"
@@ -115,6 +104,8 @@ class ClassFamily(NamedTuple):
         module_name, _, attribute = found.rpartition(".")
         try:
             module = importlib.import_module(module_name)
+        except ConfigError as cause:
+            raise ConfigError(f"{self.setting} = {name!r}: {cause}") from cause
         except Exception as cause:
             raise ConfigError(
                 f"{self.setting} = {name!r}: module {module_name!r} does not import: {cause!r}"
@@ -161,14 +152,15 @@ class ClassFamily(NamedTuple):
         return [found for group in self.groups for found in metadata.entry_points(group=group)]
 
 
-def _exists(path: str) -> bool:
-    """Whether the module of a dotted path is there; nothing but its packages is imported."""
-    from importlib.util import find_spec
-
-    try:
-        return find_spec(path.rpartition(".")[0]) is not None
-    except ImportError:
+def is_gevent(name: Any) -> bool:
+    """Whether the worker class `name` is the gevent worker, under any of its names. Imports nothing."""
+    if not isinstance(name, str) or "gevent" not in name:
         return False
+    try:
+        found = WORKERS.resolve(name)
+    except ConfigError:
+        return False
+    return found == WORKERS.aliases()["gevent"]
 
 
 WORKERS = ClassFamily(

@@ -57,7 +57,7 @@ def _takes(row: Row) -> str | None:
 
 def _words(row: Row) -> tuple[str, ...]:
     if row.name == "worker_class":
-        return classes.WORKERS.available()
+        return tuple(classes.WORKERS.aliases())
     if row.name == "loglevel":
         return ("debug", "info", "warning", "error", "critical")
     return row.kind.choices

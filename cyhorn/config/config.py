@@ -232,6 +232,12 @@ class Config:
             lines.append(
                 f"worker_connections ({connections.source}): a sync worker holds as many connections as come"
             )
+        named = self.settings["worker_class"]
+        if named.value in classes.GEVENT and named.value != classes.GEVENT[0]:
+            lines.append(
+                f"worker_class = {named.value!r} ({named.source}):"
+                " this is the gevent worker, with cyhorn's own server"
+            )
         return lines
 
     def _said(self, column: str) -> list[str]:

@@ -105,13 +105,13 @@ ROWS = (
         metavar="CLASS",
         default="sync",
         meaning=(
-            "The kind of worker: a short name, a dotted path, egg:DIST#NAME, an entry point of the group"
-            " cyhorn.workers or gunicorn.workers, a class, or a function that returns one."
+            "The kind of worker: a short name (sync, gthread, gevent), a dotted path, egg:DIST#NAME, an entry"
+            " point of the group cyhorn.workers or gunicorn.workers, a class, or a function that returns one."
         ),
         differs=(
             "Gunicorn's sync serves one connection at a time; this one holds many, with"
-            " keep-alive and pipelining, and one request at a time. eventlet, tornado and asgi are not"
-            " served"
+            " keep-alive and pipelining, and one request at a time. gevent_wsgi and gevent_pywsgi are the"
+            " gevent worker. eventlet, tornado and asgi are not served"
         ),
     ),
     Row(
@@ -133,7 +133,8 @@ ROWS = (
         metavar="INT",
         default=1000,
         meaning=(
-            "The most connections that a gthread or gevent worker keeps open at a time. A sync worker holds"
+            "The most connections that a gthread or gevent worker keeps open at a time, and the most calls of"
+            " the application that a gevent worker makes at a time. A sync worker holds"
             " as many as come, within its limit of open files, and says so at start when this is set."
         ),
     ),

@@ -27,6 +27,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
+from cyhorn.native import native
+
 if TYPE_CHECKING:
     StreamHandler = logging.StreamHandler[TextIO]
 else:  # not subscriptable at run time before 3.11
@@ -201,7 +203,7 @@ class OneWriteHandler(StreamHandler):
                 count = os.write(fd, data)
             except BlockingIOError:
                 # Someone made the pipe non-blocking. A reader that is merely slow gets a moment.
-                poll = select.poll()
+                poll = native("select", "poll")()
                 poll.register(fd, select.POLLOUT)
                 if not poll.poll(FULL_PIPE_WAIT):
                     raise

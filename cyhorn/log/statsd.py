@@ -18,6 +18,7 @@ from datetime import timedelta
 from typing import Any
 
 from cyhorn.log.logger import Logger
+from cyhorn.native import native
 
 METRIC = "metric"
 VALUE = "value"
@@ -157,9 +158,9 @@ class Statsd(Logger):
         family: int = socket.AF_UNIX
         try:
             if not isinstance(address, str):
-                found = socket.getaddrinfo(address[0], int(address[1]), type=socket.SOCK_DGRAM)
+                found = native("socket", "getaddrinfo")(address[0], int(address[1]), type=socket.SOCK_DGRAM)
                 family, _, _, _, address = found[0]
-            sock = socket.socket(family, socket.SOCK_DGRAM)
+            sock = native("socket", "socket")(family, socket.SOCK_DGRAM)
             sock.setblocking(False)
             try:
                 sock.connect(address)

@@ -14,6 +14,7 @@ from contextlib import suppress
 
 from cyhorn.errors import ConfigError
 from cyhorn.log.handlers import say
+from cyhorn.native import native
 
 #: Seconds between two attempts to reach a daemon that is away.
 RETRY = 5.0
@@ -90,11 +91,11 @@ class SyslogHandler(logging.handlers.SysLogHandler):
             kinds = [self.kind] if self.kind else [socket.SOCK_DGRAM, socket.SOCK_STREAM]
             targets = [(socket.AF_UNIX, kind, 0, self.address) for kind in kinds]
         else:
-            found = socket.getaddrinfo(*self.address, 0, self.kind or socket.SOCK_DGRAM)
-            targets = [(family, kind, protocol, where) for family, kind, protocol, _, where in found]  # type: ignore[misc]
+            found = native("socket", "getaddrinfo")(*self.address, 0, self.kind or socket.SOCK_DGRAM)
+            targets = [(family, kind, protocol, where) for family, kind, protocol, _, where in found]
         failure: OSError | None = None
         for family, kind, protocol, where in targets:
-            connection = socket.socket(family, kind, protocol)
+            connection: socket.socket = native("socket", "socket")(family, kind, protocol)
             connection.settimeout(SEND_TIMEOUT)
             try:
                 # A connected UDP socket would report, a record late, that nobody listens.

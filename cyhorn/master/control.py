@@ -30,6 +30,7 @@ import struct
 import time
 from typing import TYPE_CHECKING, Any
 
+from cyhorn.native import native
 from cyhorn.net.listeners import UNIX_PATH_MAX, Listener, remove_stale
 
 if TYPE_CHECKING:
@@ -365,7 +366,7 @@ def _listen(path: str, mode: int) -> Listener:
     if len(os.fsencode(path)) > UNIX_PATH_MAX:
         raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), path)
     remove_stale(path)
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock = native("socket", "socket")(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
         umask = os.umask(0o777 & ~mode)  # from the first moment on

@@ -15,6 +15,7 @@ import time
 from typing import TYPE_CHECKING
 
 from cyhorn.errors import EXIT_APP_LOAD, EXIT_BOOT, EXIT_CONFIG, AppImportError, CyhornError
+from cyhorn.native import native
 from cyhorn.process.signals import Blocked
 from cyhorn.process.title import set_title
 
@@ -48,7 +49,7 @@ def rehearse(arbiter: Arbiter) -> Rehearsal:
     Raises OSError when there is no process to be had.
     """
     with Blocked(arbiter.SIGNALS):
-        pid = os.fork()
+        pid = native("os", "fork")()
         if pid == 0:
             _perform(arbiter)
     return Rehearsal(pid, time.monotonic() + arbiter.timeout if arbiter.timeout else None)
@@ -59,7 +60,7 @@ def _perform(arbiter: Arbiter) -> None:
     try:
         signal.set_wakeup_fd(-1)
         for number in arbiter.SIGNALS:
-            signal.signal(number, signal.SIG_DFL)
+            native("signal", "signal")(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, arbiter.SIGNALS)
         arbiter.leave_to_master()
         set_title(f"reload [{arbiter.proc_name}]")

@@ -11,6 +11,7 @@ import signal
 from typing import TYPE_CHECKING
 
 from cyhorn.errors import EXIT_CONFIG
+from cyhorn.native import native
 from cyhorn.process.signals import Blocked
 from cyhorn.process.upgrade import exec_successor
 from cyhorn.workers.hooks import require_hook
@@ -25,13 +26,13 @@ def start_successor(arbiter: Arbiter) -> int:
     Raises OSError when there is no process to be had.
     """
     with Blocked(arbiter.SIGNALS):
-        pid = os.fork()
+        pid: int = native("os", "fork")()
         if pid:
             return pid
         try:
             # What arrives before the new program has its handlers ends it, instead of being queued here.
             for number in arbiter.SIGNALS:
-                signal.signal(number, signal.SIG_DFL)
+                native("signal", "signal")(number, signal.SIG_DFL)
             require_hook(arbiter.cfg, arbiter.log, "pre_exec", arbiter)
             exec_successor(
                 arbiter.START_CTX,

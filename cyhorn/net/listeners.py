@@ -29,6 +29,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from cyhorn.errors import ConfigError, ListenError
+from cyhorn.native import native
 from cyhorn.net.addresses import Address, address_url, is_ipv6
 from cyhorn.net.newcomers import hold_off
 
@@ -313,7 +314,7 @@ def _is_hopeless(failure: OSError) -> bool:
 
 
 def tcp_socket(family: int, *, reuse_port: bool) -> socket.socket:
-    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock: socket.socket = native("socket", "socket")(family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
         sock.set_inheritable(True)
@@ -349,7 +350,7 @@ def resolve(address: tuple[str, int]) -> tuple[int, Any]:
     host, port = address
     if host == "":
         return socket.AF_INET, address
-    found = socket.getaddrinfo(
+    found = native("socket", "getaddrinfo")(
         # Text would be encoded as a name of any script, which takes the tables of Unicode.
         host.encode("ascii") if host.isascii() else host,
         port,
@@ -379,7 +380,7 @@ def _bind_unix(path: str, cfg: Any) -> Listener:
     abstract = path.startswith("\0")
     if not abstract:
         remove_stale(path)
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock = native("socket", "socket")(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
         sock.set_inheritable(True)
@@ -410,7 +411,7 @@ def remove_stale(path: str) -> None:
         return
     if not stat.S_ISSOCK(mode):
         raise OSError(errno.ENOTSOCK, "the path exists and is not a socket", path)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+    with native("socket", "socket")(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
         try:
             probe.connect(path)
@@ -436,7 +437,7 @@ def _give(path: str, uid: int, gid: int) -> None:
 def _inherit(fd: int, cfg: Any) -> Listener:
     """The listener over an open descriptor. Its family is the descriptor's."""
     try:
-        sock = socket.socket(fileno=fd)
+        sock = native("socket", "socket")(fileno=fd)
     except OSError as error:
         what = "is not a socket" if error.errno == errno.ENOTSOCK else "is not open"
         raise ListenError(f"cannot listen at fd://{fd}: the descriptor {what}") from error

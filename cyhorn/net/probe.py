@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from cyhorn.errors import ListenError
+from cyhorn.native import native
 from cyhorn.net import listeners as making
 from cyhorn.net.addresses import Address
 
@@ -62,7 +63,7 @@ def _probe_unix(path: str) -> None:
     if len(os.fsencode(path)) > making.UNIX_PATH_MAX:
         raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
     if path.startswith("\0"):
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        with native("socket", "socket")(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
             sock.bind(path)
         return
     folder = os.path.dirname(path) or "."
@@ -75,7 +76,7 @@ def _probe_unix(path: str) -> None:
         return
     if not stat.S_ISSOCK(mode):
         raise OSError(errno.ENOTSOCK, os.strerror(errno.ENOTSOCK))
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+    with native("socket", "socket")(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         sock.setblocking(False)
         try:
             sock.connect(path)
@@ -92,7 +93,7 @@ def _probe_descriptor(fd: int) -> None:
     except OSError as error:
         raise ListenError(f"cannot listen at fd://{fd}: the descriptor is not open") from error
     try:
-        sock = socket.socket(fileno=copy)
+        sock = native("socket", "socket")(fileno=copy)
     except OSError as error:
         os.close(copy)
         raise ListenError(f"cannot listen at fd://{fd}: the descriptor is not a socket") from error

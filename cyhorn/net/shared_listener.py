@@ -8,6 +8,8 @@ import selectors
 import socket
 from typing import Any
 
+from cyhorn.native import native
+
 
 def register(selector: selectors.BaseSelector, listener: socket.socket, data: Any) -> None:
     """Have `selector` look for connections on `listener`, with `data` in its key.
@@ -17,11 +19,11 @@ def register(selector: selectors.BaseSelector, listener: socket.socket, data: An
     into the selector's own epoll once more, with it. Unregister it as any other.
     """
     selector.register(listener, selectors.EVENT_READ, data)
-    if hasattr(select, "EPOLLEXCLUSIVE") and isinstance(selector, selectors.EpollSelector):
+    if hasattr(select, "EPOLLEXCLUSIVE") and isinstance(selector, native("selectors", "EpollSelector")):
         try:
             duplicate = os.dup(selector.fileno())  # the object closes its descriptor in the end
         except OSError:
             return  # out of descriptors: then all are woken
-        with select.epoll.fromfd(duplicate) as epoll:
+        with native("select", "epoll").fromfd(duplicate) as epoll:
             epoll.unregister(listener)
             epoll.register(listener, select.EPOLLIN | select.EPOLLEXCLUSIVE)

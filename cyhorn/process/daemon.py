@@ -10,6 +10,8 @@ import os
 import sys
 from typing import Final
 
+from cyhorn.native import native
+
 UMASK: Final = 0o022
 _TAKING_OVER: Final = ("CYHORN_PID", "CYHORN_FD")
 
@@ -29,10 +31,10 @@ def daemonize(enable_stdio_inheritance: bool = False) -> None:
     for stream in (sys.stdout, sys.stderr):
         if stream is not None and not stream.closed:
             stream.flush()
-    if os.fork():
+    if native("os", "fork")():
         os._exit(0)
     os.setsid()
-    if os.fork():
+    if native("os", "fork")():
         os._exit(0)
     os.umask(UMASK)
     _redirect_stdio(enable_stdio_inheritance)

@@ -14,6 +14,9 @@ import signal
 from collections.abc import Iterable
 from types import FrameType
 
+from cyhorn.errors import Stopped
+from cyhorn.native import native
+
 
 def signal_name(number: int) -> str:
     """``SIGTERM`` for 15; ``signal 63`` for what has no name here."""
@@ -51,7 +54,7 @@ class WakeupPipe:
 
         The sleep also ends when one of the descriptors `watched` has one of its events of poll.
         """
-        poller = select.poll()
+        poller = native("select", "poll")()
         poller.register(self.read_fd, select.POLLIN)
         for fd, events in watched:
             poller.register(fd, events)
@@ -105,10 +108,6 @@ class Blocked:
 
     def __exit__(self, *_: object) -> None:
         self.end()
-
-
-class Stopped(SystemExit):
-    """A signal asked this process to end: what it was doing is unwound and given up."""
 
 
 def stop_at_once(signum: int, frame: FrameType | None) -> None:

@@ -12,6 +12,8 @@ import socket
 import time
 from typing import Any, Final
 
+from cyhorn.native import native
+
 #: The first passed descriptor; the others follow it without gaps.
 LISTEN_FDS_START: Final = 3
 
@@ -47,7 +49,7 @@ def sd_notify(state: str, log: Any, unset_environment: bool = False) -> bool:
     if not address:
         return False
     try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        with native("socket", "socket")(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
             sock.settimeout(NOTIFY_TIMEOUT)
             sock.connect("\0" + address[1:] if address.startswith("@") else address)
             sock.sendall(state.encode("utf-8", "surrogateescape"))

@@ -8,4 +8,8 @@ from __future__ import annotations
 SUPPORTED_WORKERS = {
     "sync": "cyhorn.workers.sync.SyncWorker",
     "gthread": "cyhorn.workers.gthread.ThreadWorker",
+    "gevent": "cyhorn.workers.ggevent.GeventWorker",
+    # Gunicorn has a worker around gevent's own server under these names; here they are the one above.
+    "gevent_wsgi": "cyhorn.workers.ggevent.GeventWorker",
+    "gevent_pywsgi": "cyhorn.workers.ggevent.GeventWorker",
 }

@@ -28,10 +28,10 @@ from types import FrameType
 from typing import IO, Any
 
 from cyhorn import orphan
-from cyhorn.errors import AppImportError
+from cyhorn.errors import AppImportError, Stopped
 from cyhorn.process.heartbeat import BOOTING, READY, STOPPING, HeartbeatTable, Slot
 from cyhorn.process.privileges import set_owner_process
-from cyhorn.process.signals import Stopped, WakeupPipe
+from cyhorn.process.signals import WakeupPipe
 from cyhorn.workers.hooks import call_hook, require_hook
 
 #: What a worker imports when it first needs it. The user whom it becomes may not be able to.

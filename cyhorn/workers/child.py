@@ -16,10 +16,11 @@ from collections.abc import Callable, Iterable
 from types import FrameType
 from typing import Any, NoReturn
 
-from cyhorn.errors import EXIT_APP_LOAD, EXIT_BOOT, AppImportError, CyhornError
+from cyhorn.errors import EXIT_APP_LOAD, EXIT_BOOT, AppImportError, CyhornError, Stopped
+from cyhorn.native import native
 from cyhorn.net.listeners import worker_listeners
 from cyhorn.process.after_fork import run_after_fork
-from cyhorn.process.signals import Stopped, WakeupPipe, stop_at_once
+from cyhorn.process.signals import WakeupPipe, stop_at_once
 from cyhorn.process.title import set_title
 from cyhorn.workers.base import Worker
 from cyhorn.workers.hooks import call_hook, require_hook
@@ -75,7 +76,7 @@ def _leave_the_master(worker: Worker, wakeup: WakeupPipe, master_fds: Iterable[i
     for name in ("HUP", "USR2", "TTIN", "TTOU", "WINCH"):
         signal.signal(getattr(signal, f"SIG{name}"), signal.SIG_IGN)
     signal.signal(signal.SIGUSR1, reopen)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    native("signal", "signal")(signal.SIGCHLD, signal.SIG_DFL)
 
     worker.master_fd = wakeup.write_fd
     for fd in (wakeup.read_fd, *master_fds):

@@ -44,6 +44,7 @@ _COMPUTED = frozenset(
         "script_name",
         "tick",
         "timeout",
+        "wait",
     )
 )
 

@@ -11,8 +11,20 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from cyhorn.native import native
+
 if TYPE_CHECKING:
     from ipaddress import IPv4Network, IPv6Network
+
+
+def wait_by_poll(fd: int, events: int, seconds: float) -> bool:
+    """Wait at most `seconds` until the descriptor `fd` has one of `events` (of poll); return whether it has.
+
+    The whole thread waits.
+    """
+    poll = native("select", "poll")()
+    poll.register(fd, events)
+    return bool(poll.poll(seconds * 1000))
 
 
 class LoopOptions(NamedTuple):
@@ -67,6 +79,9 @@ class LoopOptions(NamedTuple):
     max_calls: int = 0  # calls of the application at a time, see Loop.lead; 0: one, in the loop's own thread
     max_connections: int = 0  # open at a time; further ones wait in the kernel's queue
     timeout: float = 0.0  # a call that takes longer is stuck
+    # How a request that is in the application waits for its client: a worker that can do something else
+    # meanwhile puts its own here.
+    wait: Callable[[int, int, float], bool] = wait_by_poll
     context_isolation: bool = True
     max_requests: int = 0  # jitter included
 

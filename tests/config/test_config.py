@@ -263,14 +263,18 @@ def test_workers_that_will_not_come_say_why_and_what_instead(cfg: Config, name: 
         cfg.validate()
 
 
-@pytest.mark.parametrize("name", classes.PROMISED)
-def test_a_promised_worker_is_served_or_said_to_be_missing(
-    cfg: Config, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(classes, "_exists", lambda path: False)
-    cfg.set("worker_class", name)
-    with pytest.raises(ConfigError, match="not available in this version"):
-        cfg.validate()
+@pytest.mark.parametrize("name", [*classes.GEVENT, "egg:gunicorn#gevent", "gunicorn.workers.ggevent.GeventWorker"])
+def test_all_names_of_the_gevent_worker_stand_for_one_class(cfg: Config, name: str) -> None:
+    cfg.set("worker_class", name, "here:1")
+    cfg.validate()
+    assert classes.is_gevent(name) and classes.WORKERS.resolve(name) == "cyhorn.workers.ggevent.GeventWorker"
+    told = [line for line in cfg.notices() if "this is the gevent worker" in line]
+    assert bool(told) == (name in ("gevent_wsgi", "gevent_pywsgi"))
+
+
+@pytest.mark.parametrize("name", ["sync", "gthread", "geventt", "my.gevent.Worker", None, Config])
+def test_no_other_class_is_the_gevent_worker(name: object) -> None:
+    assert not classes.is_gevent(name)
 
 
 # -- what a start says ----------------------------------------------------------------------------

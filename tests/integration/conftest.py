@@ -21,6 +21,8 @@ KINDS = {
     "sync-python": ("sync", "python"),
     "gthread-compiled": ("gthread", "compiled"),
     "gthread-python": ("gthread", "python"),
+    "gevent-compiled": ("gevent", "compiled"),
+    "gevent-python": ("gevent", "python"),
     "third-party": ("tests.integration.line_worker.LineWorker", "python"),
 }
 
@@ -38,9 +40,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             name
             for name in KINDS
             if name.split("-")[1] in wanted
-            and (name in only.args if only else not name.startswith("gthread"))
+            and (name in only.args if only else not name.startswith(("gthread", "gevent")))
         ]
-        metafunc.parametrize("kind", names)
+        metafunc.parametrize("kind", names, scope="module")
 
 
 def starter(kind: str, folder: Path, request: pytest.FixtureRequest | None = None) -> Iterator[Start]:

@@ -24,6 +24,7 @@ LAYERS = {
     "cyhorn": 0,
     "errors": 0,
     "grammar": 0,
+    "native": 0,
     "_scan": 0,
     "_system": 0,
     "pulse": 1,
@@ -46,9 +47,9 @@ LAYERS = {
 }
 #: Leaf services use nothing of the house but what is listed.
 LEAVES = {
-    "net": {"cyhorn", "errors"},
-    "process": {"cyhorn", "errors"},
-    "log": {"cyhorn", "errors", "grammar"},
+    "net": {"cyhorn", "errors", "native"},
+    "process": {"cyhorn", "errors", "native"},
+    "log": {"cyhorn", "errors", "grammar", "native"},
     "config": {"cyhorn", "errors", "grammar", "net", "process", "log"},
     "_impl": {"cyhorn"},
 }

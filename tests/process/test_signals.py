@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from cyhorn.process.signals import Blocked, Stopped, WakeupPipe, signal_name, stop_at_once
+from cyhorn.errors import Stopped
+from cyhorn.process.signals import Blocked, WakeupPipe, signal_name, stop_at_once
 
 
 @pytest.fixture
