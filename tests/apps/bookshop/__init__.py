@@ -1,0 +1,1 @@
+"""A Django project for the acceptance suite: an admin with uploads, streams, files and counted connections."""
