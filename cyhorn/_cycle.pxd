@@ -36,6 +36,9 @@ cdef class RequestCycle:
     cdef bint respond(self, Connection c, bint keep_alive, bint pipelined) except -1
     # Let the answer that the application is making say that it is the last, unless its head has left.
     cdef int stop(self) noexcept
+    # Answer the request that is in the application in its stead: 504, if nothing was sent. For the end of
+    # a worker whose calls are stuck; called by another thread than the one in the call.
+    cdef int give_up(self) except -1
     # Answer the peer's mistake; nothing after it on the connection is read.
     cdef int refuse(self, Connection c, object error, bint head_only) except -1
     cdef int send_continue(self, Connection c) except -1

@@ -70,6 +70,18 @@ cdef class RequestCycle:
             self.writer.keep_alive = False
         return 0
 
+    cdef int give_up(self) except -1:
+        cdef Connection c = self.current
+        if c is None or c.lost or self.writer.headers_sent:
+            return 0
+        self.writer.fail(504)
+        self.append_error(c, 504, False, "")
+        try:
+            c.flush(self.out)
+        except ClientDisconnected:
+            pass
+        return self.lose(c)
+
     cdef bint respond(self, Connection c, bint keep_alive, bint pipelined) except -1:
         cdef ResponseWriter writer
         cdef dict environ = c.environ

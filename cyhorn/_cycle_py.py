@@ -114,6 +114,23 @@ class RequestCycle:
         if self._current is not None and not self._writer.headers_sent:
             self._writer.keep_alive = False
 
+    def give_up(self) -> None:
+        """Answer the request that is in the application in its stead: 504, if nothing was sent.
+
+        For the end of a worker whose calls are stuck. Called by another thread than the one in the call,
+        which finds the client gone should it come back.
+        """
+        connection, writer = self._current, self._writer
+        if connection is None or connection.lost or writer.headers_sent:
+            return
+        writer.fail(504)
+        self._append_error(connection, 504, False)
+        try:
+            connection.flush(self.out)
+        except ClientDisconnected:
+            pass
+        self._lose(connection)
+
     def _account(
         self, writer: ResponseWriter, environ: dict[str, Any], request: Request | None, begun: float
     ) -> None:

@@ -255,6 +255,14 @@ cdef class Loop:
         for cycle in (self.cycle, *self.away):
             (<RequestCycle>cycle).stop()
 
+    def give_up(self):
+        """Answer every request that is in the application by 504, as far as nothing was sent.
+
+        The calls are stuck, and the process ends next. May be called from a signal handler.
+        """
+        for cycle in (self.cycle, *self.away):
+            (<RequestCycle>cycle).give_up()
+
     def adopt(self, sock, int listener=0):
         """Serve the connected socket `sock` as if listener number `listener` had accepted it."""
         sock.setblocking(False)

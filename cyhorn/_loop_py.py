@@ -203,6 +203,14 @@ class Loop:
         for cycle in (self._cycle, *self._away):
             cycle.stop()
 
+    def give_up(self) -> None:
+        """Answer every request that is in the application by 504, as far as nothing was sent.
+
+        The calls are stuck, and the process ends next. May be called from a signal handler.
+        """
+        for cycle in (self._cycle, *self._away):
+            cycle.give_up()
+
     def adopt(self, sock: socket.socket, listener: int = 0) -> None:
         """Serve the connected socket `sock` as if listener number `listener` had accepted it."""
         sock = native("socket", "socket")(fileno=sock.detach())

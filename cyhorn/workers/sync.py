@@ -158,6 +158,12 @@ class SyncWorker(Worker):
         if self.loop is not None:
             self.loop.stop()
 
+    def handle_abort(self, sig: int, frame: FrameType | None) -> None:
+        """ABRT: the application is stuck, in every thread there may be. Whoever waits for it is told so."""
+        if self.loop is not None:
+            self.loop.give_up()
+        super().handle_abort(sig, frame)
+
     def handle_usr1(self, sig: int, frame: FrameType | None) -> None:
         """USR1: what was logged before goes to the files of before."""
         if self._lines is not None:

@@ -12,7 +12,7 @@ from kazoo.client import KazooClient
 from tests.apps import services
 from tests.apps.conftest import Serve, Variant
 from tests.integration.client import KeptConnection
-from tests.integration.harness import until
+from tests.integration.harness import Server, until
 
 HOOKS = """
 def post_fork(server, worker):
@@ -79,3 +79,25 @@ def test_each_worker_keeps_its_session_while_it_is_idle_and_ends_it_at_term(
     server.signal(signal.SIGTERM)
     until(lambda: not observer.get_children(group), "the end of the sessions", 2)
     assert server.wait_exit() == 0
+
+
+@pytest.mark.preload(True)
+def test_a_client_started_in_the_master_is_named_and_who_waits_for_it_gets_504(
+    serve: Serve, keeper: services.Service, variant: Variant
+) -> None:
+    server: Server = serve(
+        "timeout = 1\n",
+        module="tests.apps.kazoo_app",
+        environ={**environ(keeper, f"/master-{variant.name}"), "JOIN_AT_IMPORT": "1"},
+        workers=1,
+        threads=1,
+        provokes=("WORKER TIMEOUT", "is stuck in", "Error handling request GET /members", "exited with code 1"),
+    )
+    server.wait_for(
+        r"Fork doctor: kazoo\.client\.KazooClient in tests\.apps\.kazoo_app\.client \(tests/apps/kazoo_app\.py:\d+\)"
+        rf" is connected to 127\.0\.0\.1:{keeper.port} and has \d+ threads: .*kazoo/"
+    )
+    [worker] = server.workers()
+    assert server.ask("/members").status == 504
+    until(lambda: server.workers() not in ([], [worker]), "another worker")
+    assert server.get("/") == "ok"

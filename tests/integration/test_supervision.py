@@ -19,6 +19,8 @@ from tests.integration.harness import (
     answer,
     is_alive,
     open_files,
+    parse_answer,
+    to_the_end,
     until,
 )
 
@@ -128,6 +130,15 @@ def test_a_silent_worker_is_aborted_with_the_stacks_in_the_log_and_replaced(serv
         server.wait_for(r'File ".*app\.py", line \d+ in app', mark)
         until(lambda: server.workers() not in ([], [victim]), "the replacement", SOON)
     server.serves("one")
+
+
+@pytest.mark.rule(45)
+@pytest.mark.kinds("sync-compiled", "sync-python")
+@pytest.mark.provokes("WORKER TIMEOUT", "is stuck in", "Error handling request GET /sleep", "exited with code 1")
+def test_the_client_of_a_stuck_worker_is_answered_504(serve: Serve) -> None:
+    server = serve("timeout = 1").ready()
+    with server.occupy(60) as client:
+        assert parse_answer(to_the_end(client)).status == 504
 
 
 @pytest.mark.rule(27)

@@ -8,7 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.harness import APPLICATION, Load, Server, answer, is_alive, until
+from tests.integration.harness import (
+    APPLICATION,
+    Load,
+    Server,
+    answer,
+    is_alive,
+    parse_answer,
+    to_the_end,
+    until,
+)
 
 Serve = Callable[..., Server]
 
@@ -52,6 +61,22 @@ def test_a_worker_all_of_whose_threads_are_stuck_is_replaced(serve: Serve) -> No
         until(lambda: not is_alive(worker), "the stuck worker's end")
         server.ready(1)
         assert server.get("/") == "one"
+
+
+@pytest.mark.rule(45)
+@pytest.mark.provokes("WORKER TIMEOUT", "is stuck in", "Error handling request", "exited with code 1", "Traceback")
+@pytest.mark.parametrize("target", ["/sleep?60", "/stuck"])
+def test_the_clients_of_stuck_threads_are_told_504_also_where_no_thread_can_be_interrupted(
+    serve: Serve, tmp_path: Path, target: str
+) -> None:
+    (tmp_path / "app.py").write_text(APPLICATION.format(version="one") + STUCK)
+    server = serve("threads = 3\ntimeout = 1").ready()
+    clients = [server.send(target) for _ in range(3)]
+    server.wait_for("SLEEPING", count=3)
+    for client in clients:
+        with client:
+            assert parse_answer(to_the_end(client)).status == 504
+    server.ready(1)
 
 
 @pytest.mark.parametrize("busy", [1, 2])
