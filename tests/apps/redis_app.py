@@ -13,7 +13,7 @@ from typing import Any
 
 import redis
 
-client = redis.Redis(port=int(os.environ["REDIS_PORT"]), decode_responses=True)
+client = redis.Redis(port=int(os.environ["REDIS_PORT"]), decode_responses=True, max_connections=500)
 os.write(1, b"CONNECTED %d in %d\n" % (client.client_id(), os.getpid()))
 client.echo("the last command of whoever has imported this")
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
+import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
@@ -14,7 +16,7 @@ import redis
 from tests.apps import services
 from tests.apps.conftest import Serve, Variant
 from tests.integration.client import KeptConnection, Traffic
-from tests.integration.harness import Server, is_alive, until
+from tests.integration.harness import Server, answer, is_alive, until
 
 APPLICATION = "tests.apps.redis_app"
 #: What is said of a client that was connected in the master.
@@ -111,3 +113,25 @@ def test_it_survives_a_reload_a_killed_worker_and_a_restart_of_redis(
     store.restart()
     ask_pairs(server, clients=8, each=5)
     assert set(server.workers()) == workers
+
+
+@pytest.mark.workers("gevent")
+def test_200_requests_that_wait_a_second_each_take_one_gevent_worker_little_longer(
+    serve: Serve, store: services.Service, variant: Variant
+) -> None:
+    server = served(serve, store, variant, workers=1)
+    waiting: list[socket.socket] = []
+
+    def all_are_answered() -> bool:
+        for connection in select.select(waiting, [], [], 0)[0]:
+            with connection:
+                answered.append(answer(connection))
+            waiting.remove(connection)
+        return not waiting
+
+    answered: list[str] = []
+    for number in range(200):
+        waiting.append(server.send(f"/blpop?list{number}"))
+    # One after the other they take 200 s. A machine that does other things meanwhile is allowed for (`Deadline`).
+    until(all_are_answered, "all answers", 2.5)
+    assert answered == ["None"] * 200
