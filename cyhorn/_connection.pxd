@@ -2,7 +2,7 @@
 
 from cyhorn._environ cimport EnvironBuilder
 from cyhorn._parser cimport ChunkedDecoder, RequestHead, RequestParser
-from cyhorn._pulse cimport Pulse
+from cyhorn._pulse cimport Caller, Pulse
 from cyhorn._writer cimport OutputBuffer
 
 cdef enum State:
@@ -67,6 +67,7 @@ cdef class Connection:
     cdef unsigned char address[ADDRESS_SIZE]
     cdef str remote_addr          # None until it is asked for
     cdef object remote_port       # str or None
+    cdef Caller caller            # the same for the record of calls, and the method of the request at hand
     cdef object client_socket
     cdef object proxy             # ProxyHeader or None
     cdef object tls               # TLSChannel or None
@@ -88,6 +89,7 @@ cdef class Connection:
     cdef object body              # BodySpool, for every other body
 
     cdef int name_peer(self) except -1
+    cdef void note_peer(self, const char *address, unsigned int port) noexcept
     cdef int log_loss(self, object error) except -1
     cdef int forget_request(self) except -1
     cdef bint body_awaited(self) noexcept

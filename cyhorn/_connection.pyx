@@ -10,8 +10,10 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Free, PyMem_Realloc
 from libc.errno cimport EAGAIN, EINTR, errno
-from libc.string cimport memcpy, memmove, memset
+from libc.stdio cimport snprintf
+from libc.string cimport memcpy, memmove, memset, strchr
 
+from cyhorn._pulse cimport PEER_SIZE
 from cyhorn._system cimport (
     AF_INET,
     AF_INET6,
@@ -65,19 +67,29 @@ cdef class Connection:
     cdef int name_peer(self) except -1:
         """Fill in remote_addr, remote_port and trusted, which most connections need once."""
         cdef char text[INET6_ADDRSTRLEN]
+        cdef unsigned int port = 0
         cdef int family = (<sockaddr *>self.address).sa_family
         if family == AF_INET:
             inet_ntop(AF_INET, &(<sockaddr_in *>self.address).sin_addr, text, INET6_ADDRSTRLEN)
-            self.remote_port = str(ntohs((<sockaddr_in *>self.address).sin_port))
-            self.remote_addr = (<bytes>text).decode("ascii")
+            port = ntohs((<sockaddr_in *>self.address).sin_port)
         elif family == AF_INET6:
             inet_ntop(AF_INET6, &(<sockaddr_in6 *>self.address).sin6_addr, text, INET6_ADDRSTRLEN)
-            self.remote_port = str(ntohs((<sockaddr_in6 *>self.address).sin6_port))
-            self.remote_addr = (<bytes>text).decode("ascii")
+            port = ntohs((<sockaddr_in6 *>self.address).sin6_port)
         else:
-            self.remote_addr = ""
+            text[0] = 0
+        self.remote_addr = (<bytes>text).decode("ascii")
+        if text[0]:
+            self.remote_port = str(port)
+            self.note_peer(text, port)
         self.trusted = family == 0 or self.listener.is_unix or self.remote_addr in self.listener.trusted
         return 0
+
+    cdef void note_peer(self, const char *address, unsigned int port) noexcept:
+        """Have ``address:port`` stand in the record of calls."""
+        if strchr(address, c':') != NULL:
+            snprintf(self.caller.peer, PEER_SIZE, b"[%s]:%u", address, port)
+        else:
+            snprintf(self.caller.peer, PEER_SIZE, b"%s:%u", address, port)
 
     cdef int log_loss(self, object error) except -1:
         """Say why this connection ended: an operator's business only where a response was cut."""
@@ -184,6 +196,7 @@ cdef class Connection:
         cdef bytes data
         deadline = time.monotonic() + (self.listener.options.client_body_timeout or float("inf"))
         while True:
+            self.listener.pulse.beat()  # a client that is slow keeps moving
             data = self.receive() if self.tls is None else self.decrypt()
             if data:
                 return data

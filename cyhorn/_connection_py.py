@@ -135,6 +135,13 @@ class Connection:
         self.remaining = 0  # bytes of body still to come, when its length is known
         self.continue_due = False  # 100 (Continue) is promised and not sent
 
+    def peer_name(self) -> str:
+        """The peer as ``address:port``; "" where it has none, as at a unix socket."""
+        if self.remote_port is None:
+            return ""
+        addr = f"[{self.remote_addr}]" if ":" in self.remote_addr else self.remote_addr
+        return f"{addr}:{self.remote_port}"
+
     def log_loss(self, error: ClientDisconnected) -> None:
         """Say why this connection ended: an operator's business only where a response was cut."""
         if isinstance(error, ResponseCut):
@@ -203,6 +210,7 @@ class Connection:
         """Wait for bytes of the body, up to client_body_timeout."""
         deadline = time.monotonic() + (self.listener.options.client_body_timeout or float("inf"))
         while True:
+            self.listener.pulse.beat()  # a client that is slow keeps moving
             data = self.receive()
             if data:
                 return data

@@ -2,6 +2,7 @@
 
 from cyhorn._access cimport AccessLines
 from cyhorn._connection cimport Connection
+from cyhorn._pulse cimport CallRecord
 from cyhorn._writer cimport OutputBuffer, ResponseWriter
 
 
@@ -17,6 +18,10 @@ cdef class RequestCycle:
     cdef Connection current           # whose request is in the application
     cdef int fast_calls
     cdef set warned
+    # Where it writes down what it calls for, or NULL; `calls` numbers them. The memory is `recorded`'s.
+    cdef CallRecord *record
+    cdef object recorded
+    cdef long long calls
 
     # Options, where a request meets them
     cdef bint several                 # whether other cycles of the process have requests, too
@@ -32,8 +37,9 @@ cdef class RequestCycle:
     # Call the application for the complete request of `c`, and see its response into `out` or on
     # its way. `pipelined` says that bytes of a next request are there already. Returns whether the
     # connection may persist. Afterwards `c.lost` says that the client is gone, and `c.close_after`
-    # that an error was answered in the application's stead.
-    cdef bint respond(self, Connection c, bint keep_alive, bint pipelined) except -1
+    # that an error was answered in the application's stead. `began` is now, of the coarse monotonic
+    # clock, nanoseconds.
+    cdef bint respond(self, Connection c, bint keep_alive, bint pipelined, long long began) except -1
     # Let the answer that the application is making say that it is the last, unless its head has left.
     cdef int stop(self) noexcept
     # Answer the request that is in the application in its stead: 504, if nothing was sent. For the end of
@@ -44,6 +50,7 @@ cdef class RequestCycle:
     cdef int send_continue(self, Connection c) except -1
     cdef int warn_once(self, str key, str message, object value) except -1
 
+    cdef void end_record(self) noexcept
     cdef int renew_writer(self) except -1
     cdef int complete_environ(self, Connection c, dict environ) except -1
     cdef object request_view(self, Connection c, dict environ)

@@ -10,6 +10,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from cpython.ref cimport PyObject
 
 from cyhorn._connection cimport LINGER, Connection
+from cyhorn._pulse cimport call_begins, call_ends
 from cyhorn._system cimport CLOCK_MONOTONIC, CLOCK_REALTIME_COARSE, clock_ns
 from cyhorn._writer cimport OutputBuffer, ResponseWriter
 
@@ -37,6 +38,9 @@ cdef enum:
 @cython.final
 cdef class RequestCycle:
     """Calls `application` for one complete request after the other. `log` is the error log."""
+
+    def __cinit__(self):
+        self.record = NULL
 
     def __init__(self, options, application, log):
         self.options = options
@@ -82,7 +86,7 @@ cdef class RequestCycle:
             pass
         return self.lose(c)
 
-    cdef bint respond(self, Connection c, bint keep_alive, bint pipelined) except -1:
+    cdef bint respond(self, Connection c, bint keep_alive, bint pipelined, long long began) except -1:
         cdef ResponseWriter writer
         cdef dict environ = c.environ
         cdef bint timed
@@ -117,6 +121,9 @@ cdef class RequestCycle:
                 self.lose(c)
                 return False
         self.current = c
+        if self.record != NULL:
+            self.calls += 1
+            call_begins(self.record, self.calls, began, &c.caller, target)
         try:
             if self.context_isolation:
                 context = PyContext_CopyCurrent()
@@ -132,15 +139,21 @@ cdef class RequestCycle:
             self.account(writer, environ, request, begun)  # it was answered all the same
             if self.post_request is not None:
                 self.post_request(request, environ, writer)
+            self.end_record()
             raise
         self.current = None
         if timed or self.lines is not None:
             self.account(writer, environ, request, begun)
         if self.post_request is not None:
             self.post_request(request, environ, writer)
+        self.end_record()
         if writer.excess or writer.left_out is not None:
             self.complain(writer, target)
         return writer.keep_alive
+
+    cdef inline void end_record(self) noexcept:
+        if self.record != NULL:
+            call_ends(self.record)
 
     cdef int account(self, ResponseWriter writer, dict environ, object request, long long begun) except -1:
         """Tell the access log of an answer; its call began at `begun`, 0 where nobody wants to know."""
@@ -310,6 +323,7 @@ cdef class RequestCycle:
         """What `write()` and early hints call: the bytes leave at once."""
         if self.current is not None:
             self.current.flush(self.out)
+            self.current.listener.pulse.beat()
 
     # -- answers without the application ---------------------------------------------------------
 

@@ -39,9 +39,14 @@ _METHOD_BEGUN = re.compile(rb"(?:\r\n)?([A-Za-z]+) ").match
 
 
 class RequestCycle:
-    """Calls `application` for one complete request after the other. `log` is the error log."""
+    """Calls `application` for one complete request after the other. `log` is the error log.
 
-    def __init__(self, options: LoopOptions, application: Callable[..., Any], log: Any) -> None:
+    `record` is where it writes down what it calls for (`Pulse.call_record`), or None.
+    """
+
+    def __init__(
+        self, options: LoopOptions, application: Callable[..., Any], log: Any, record: Any = None
+    ) -> None:
         self.options = options
         self.application = application
         self.log = log
@@ -50,6 +55,8 @@ class RequestCycle:
         self._current: Connection | None = None  # whose request is in the application
         self._warned: set[str] = set()
         self._fast_calls = 0
+        self._record = record
+        self._calls = 0
 
     def _new_writer(self) -> ResponseWriter:
         return ResponseWriter(self.out, self.options.server_header, self._flush_current)
@@ -90,21 +97,25 @@ class RequestCycle:
                 self._lose(connection)
                 return False
         self._current = connection
+        if self._record is not None:
+            self._calls += 1
+            peer = connection.peer_name()
+            self._record.begin(self._calls, time.monotonic_ns(), peer, head.method, head.target)
         try:
-            if options.context_isolation:
-                contextvars.copy_context().run(self._call, connection, writer, environ, request)
-            else:
-                self._call(connection, writer, environ, request)
-        except BaseException:
-            self._account(writer, environ, request, begun)  # it was answered all the same
-            if options.post_request is not None:
-                options.post_request(request, environ, writer)
-            raise
+            try:
+                if options.context_isolation:
+                    contextvars.copy_context().run(self._call, connection, writer, environ, request)
+                else:
+                    self._call(connection, writer, environ, request)
+            finally:
+                self._current = None
+                # Also for one that ends the worker: it was answered all the same.
+                self._account(writer, environ, request, begun)
+                if options.post_request is not None:
+                    options.post_request(request, environ, writer)
         finally:
-            self._current = None
-        self._account(writer, environ, request, begun)
-        if options.post_request is not None:
-            options.post_request(request, environ, writer)
+            if self._record is not None:
+                self._record.end()
         if writer.excess or writer.dropped:
             self._complain(writer, head)
         return writer.keep_alive
@@ -374,3 +385,4 @@ class RequestCycle:
         """What `write()` and early hints call: the bytes leave at once."""
         if self._current is not None:
             self._current.flush(self.out)
+            self._current.listener.pulse.beat()

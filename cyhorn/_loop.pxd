@@ -28,6 +28,7 @@ cdef class Loop:
     cdef readonly Py_ssize_t connections
 
     cdef RequestCycle cycle           # of the one who leads
+    cdef Py_ssize_t cycles            # how many there are
     cdef OutputBuffer out             # the cycle's
     cdef AccessLines lines            # likewise
     cdef Pulse pulse
@@ -109,6 +110,7 @@ cdef class Loop:
     cdef int body_received(self, Connection c, Py_ssize_t n) except -1
     cdef int respond(self, Connection c, bint pipelined) except -1
     cdef int answered(self, Connection c, bint keep_alive, bint pipelined) except -1
+    cdef RequestCycle new_cycle(self)
     cdef int lead_with(self, RequestCycle cycle) except -1
     cdef void call_ends(self) noexcept
     cdef bint call(self, Connection c, bint keep_alive, bint pipelined) except -1

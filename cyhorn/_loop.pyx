@@ -14,6 +14,7 @@ cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.exc cimport PyErr_CheckSignals, PyErr_SetFromErrno
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.unicode cimport PyUnicode_AsUTF8
 from libc.errno cimport EAGAIN, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, errno
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
@@ -38,7 +39,7 @@ from cyhorn._cycle cimport RequestCycle
 from cyhorn._environ cimport EnvironBuilder
 from cyhorn._parser cimport CHUNK_DATA, CHUNK_END, ChunkedDecoder, LineCache, RequestParser
 from cyhorn._parser cimport build_head, refusal
-from cyhorn._pulse cimport Pulse
+from cyhorn._pulse cimport METHOD_SIZE, Pulse
 from cyhorn._system cimport (
     CLOCK_MONOTONIC,
     CLOCK_MONOTONIC_COARSE,
@@ -74,6 +75,9 @@ from cyhorn.errors import ClientDisconnected, Code, HttpError, Stopped, TakenOve
 from cyhorn.net.addresses import TrustedPeers
 from cyhorn.wsgi.spool import BodySpool
 from cyhorn.wsgi.template import environ_template
+
+cdef extern from "ctype.h" nogil:
+    int toupper(int letter)
 
 cdef extern from "strings.h" nogil:
     int strncasecmp(const char *a, const char *b, size_t n)
@@ -157,12 +161,12 @@ cdef class Loop:
         self.events = <epoll_event *>PyMem_Malloc(EVENT_COUNT * sizeof(epoll_event))
         if self.received == NULL or self.events == NULL:
             raise MemoryError
-        self.lead_with(RequestCycle(options, application, log))
+        self.pulse = Pulse(heartbeat, options.multiprocess, options.shared_listeners)
+        self.lead_with(self.new_cycle())
         self.returned = []
         self.parked = deque()
         self.away = []
         self.spare = []
-        self.pulse = Pulse(heartbeat, options.multiprocess, options.shared_listeners)
         self.cache = LineCache()
         self.parser = self.new_parser()
         self.trusted = TrustedPeers(options.forwarded_allow_ips)
@@ -280,6 +284,9 @@ cdef class Loop:
         if self.waker >= 0:
             close(self.waker)
             self.waker = -1
+        for cycle in (self.cycle, *self.spare):
+            (<RequestCycle>cycle).record = NULL  # those in a call keep the table, and need it
+            (<RequestCycle>cycle).recorded = None
         self.pulse.close()
 
     def turn(self, timeout=None):
@@ -742,12 +749,14 @@ cdef class Loop:
                 c.proxy = header
                 c.remote_addr = header.client_addr
                 c.remote_port = str(header.client_port)
+                c.note_peer(PyUnicode_AsUTF8(c.remote_addr), header.client_port)
         return taken
 
     cdef Py_ssize_t take_head(self, Connection c, const unsigned char *p, Py_ssize_t n) except -1:
         """Read a head at `p`. Returns its length in bytes, 0 when more are needed."""
         cdef RequestParser parser = self.parser if c.parser is None else c.parser
         cdef Py_ssize_t taken = parser.feed(p, n)
+        cdef int i
         if taken == 0:
             if c.parser is None:
                 c.parser = parser
@@ -759,6 +768,11 @@ cdef class Loop:
         if c.remote_addr is None:
             c.name_peer()
         c.head_only = _is_head(parser, p + parser.method.start)
+        # The rest of the shortest head is as long as what is kept of the method.
+        memcpy(c.caller.method, p + parser.method.start, METHOD_SIZE)
+        if parser.casefold_http_method:
+            for i in range(METHOD_SIZE):
+                c.caller.method[i] = <char>toupper(<unsigned char>c.caller.method[i])
         c.http_1_1 = parser.major > 1 or (parser.major == 1 and parser.minor >= 1)
         c.wants_keep_alive = parser.keep_alive
         c.continue_due = parser.expect_continue
@@ -872,7 +886,7 @@ cdef class Loop:
         if self.max_calls:
             keep_alive = self.call(c, keep_alive, pipelined)
         else:
-            keep_alive = self.cycle.respond(c, keep_alive, pipelined)
+            keep_alive = self.cycle.respond(c, keep_alive, pipelined, self.now)
         before = self.now
         self.now = clock_ns(CLOCK_MONOTONIC_COARSE)  # whoever waits from now on does not pay for the call
         if self.now - before >= LONG_CALL:
@@ -949,14 +963,20 @@ cdef class Loop:
         c.state = CALLING
         cycle.taken_over = self.now = clock_ns(CLOCK_MONOTONIC_COARSE)
         self.away.append(cycle)
-        self.lead_with(self.spare.pop() if self.spare else
-                       RequestCycle(self.options, self.application, self.log))
+        self.lead_with(self.spare.pop() if self.spare else self.new_cycle())
         return True
 
     @property
     def call_ticket(self):
         """The number of the call that the one who leads makes now; None while it makes none."""
         return self.ticket if self.called is not None else None
+
+    cdef RequestCycle new_cycle(self):
+        cdef RequestCycle cycle = RequestCycle(self.options, self.application, self.log)
+        cycle.record = self.pulse.call_record(self.cycles)
+        cycle.recorded = self.pulse.view
+        self.cycles += 1
+        return cycle
 
     cdef int lead_with(self, RequestCycle cycle) except -1:
         self.cycle = cycle
@@ -978,7 +998,7 @@ cdef class Loop:
         if self.call_watch != NULL:
             cyhorn_call_begins(self.call_watch, self.ticket)
         try:
-            keep_alive = cycle.respond(c, keep_alive, pipelined)
+            keep_alive = cycle.respond(c, keep_alive, pipelined, self.now)
             if cycle.out.size > GATHER_MAX:
                 c.flush(cycle.out)  # where it waits for the client, others may lead
         except ClientDisconnected as error:

@@ -121,7 +121,8 @@ class Loop:
             LINGER: Timers(options.linger_timeout),
             GRACE: Timers(STOP_GRACE),
         }
-        self._lead_with(RequestCycle(options, application, log))
+        self._cycles = 0
+        self._lead_with(self._new_cycle())
         # Several calls at a time (max_calls > 0): see `lead`.
         self.call_watch: Any = None  # who is told of the calls of the one who leads: begins(ticket), ends()
         self._lead = threading.Lock()  # who leads, and whether it is in a call
@@ -740,16 +741,18 @@ class Loop:
             self._away[self._cycle] = self._now
             self._arm(connection, None)
             connection.state = CALLING
-            spare = self._spare
-            self._lead_with(
-                spare.pop() if spare else RequestCycle(self.options, self.application, self.log)
-            )
+            self._lead_with(self._spare.pop() if self._spare else self._new_cycle())
             return True
 
     @property
     def call_ticket(self) -> int | None:
         """The number of the call that the one who leads makes now; None while it makes none."""
         return self._ticket if self._called is not None else None
+
+    def _new_cycle(self) -> RequestCycle:
+        record = self._pulse.call_record(self._cycles)
+        self._cycles += 1
+        return RequestCycle(self.options, self.application, self.log, record)
 
     def _lead_with(self, cycle: RequestCycle) -> None:
         self._cycle = cycle

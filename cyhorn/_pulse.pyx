@@ -20,6 +20,7 @@ cdef class Pulse:
     def __cinit__(self):
         self.slot_beat = NULL
         self.table = NULL
+        self.calls = NULL
 
     def __init__(self, heartbeat, multiprocess, shared_listeners=True):
         cdef unsigned char[::1] view
@@ -37,6 +38,10 @@ cdef class Pulse:
         layout.ready, layout.busy, layout.busy_limit = table.LAYOUT[3:]
         self.slot_connections = <int *>(<char *>self.slot_beat + layout.connections)
         self.slot_state = <int *>(<char *>self.slot_beat + layout.state)
+        self.call_count, size = table.CALL_LAYOUT
+        if size != sizeof(CallRecord):
+            raise ValueError(f"a record of a call has {sizeof(CallRecord)} bytes, not {size}")
+        self.calls = <CallRecord *>&view[<Py_ssize_t>heartbeat.calls_offset]
         if multiprocess:
             self.table = <char *>&view[0]
             self.table_used = <int *>(self.table + <Py_ssize_t>table.slots * layout.slot)
@@ -104,8 +109,12 @@ cdef class Pulse:
                     return True
         return False
 
+    cdef CallRecord *call_record(self, Py_ssize_t place) noexcept:
+        return self.calls + place if self.calls != NULL and place < self.call_count else NULL
+
     def close(self):
         """Let go of the table, which can then be unmapped."""
         self.slot_beat = NULL
         self.table = NULL
+        self.calls = NULL
         self.heartbeat = self.view = None

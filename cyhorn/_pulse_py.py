@@ -1,6 +1,6 @@
 """A worker's sign of life and its place among the others.
 
-The master kills a worker that does not beat, and shows its figures; workers that share a
+The master kills a worker that does not beat, and shows its figures and calls; workers that share a
 listener leave new connections to those that hold fewer. All of it goes through the slot
 of shared memory that the worker was given (`cyhorn.process.heartbeat`). A loop that was
 given less, as in a test or another kind of worker, beats by `notify()` and shares nothing.
@@ -49,6 +49,12 @@ class Pulse:
     def others_wait(self) -> bool:
         """Whether another worker has nothing to do at the moment."""
         return self._slot is not None and self._slot.others_wait()
+
+    def call_record(self, place: int) -> Any:
+        """Where request cycle number `place` writes down its calls; None where nobody reads it."""
+        if self._slot is None or place >= self._slot.table.CALL_LAYOUT[0]:
+            return None
+        return self._slot.call(place)
 
     def close(self) -> None:
         """Let go of the table, which can then be unmapped."""

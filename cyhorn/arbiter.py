@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 from cyhorn import SERVER_SOFTWARE, __version__, _impl
 from cyhorn.errors import EXIT_APP_LOAD, EXIT_BOOT, EXIT_CONFIG, ConfigError, CyhornError, HaltServer
 from cyhorn.master.control import ControlSocket
+from cyhorn.master.forensics import tell_silence
 from cyhorn.master.reloading import Reloading
 from cyhorn.master.roster import Departed, WorkerRecord, explain_exit, how_it_ended
 from cyhorn.master.stop import Stop
@@ -488,6 +489,7 @@ class Arbiter:
         for record in self.records():
             if record.aborted_at is None and now - record.slot.last_update() > self.timeout:
                 self.log.critical("WORKER TIMEOUT (pid:%s)", record.pid)
+                tell_silence(self.log, record.pid, record.slot)
                 record.worker.aborted = True
                 record.aborted_at = now
                 self.kill_worker(record.pid, signal.SIGABRT)

@@ -52,6 +52,8 @@ SERVER_SUITES = (
     "tests/workers",
     "tests/integration/test_stop.py",
     "tests/integration/test_reload.py",
+    "tests/integration/test_threads.py",
+    "tests/integration/test_forensics.py",
 )
 
 CANARY = r"""

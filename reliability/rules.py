@@ -96,7 +96,7 @@ GROUPS: tuple[tuple[str, dict[int, str]], ...] = (
         {
             43: "Timers use the monotonic clock: a step of the wall clock changes nothing.",
             44: "A client that is too slow is closed (408 where a request had begun); one that moves is served.",
-            45: "A worker stuck in the application is aborted with the stacks of all threads in the log, and replaced.",
+            45: "A worker stuck in the application is aborted, with its requests and the stacks of all threads in the log, and replaced.",
             46: "Without disk or descriptors for a spool that one request is answered 507 or 500; nothing else suffers.",
             47: "max_requests, reload and TTOU never cost a keep-alive client an answer.",
         },

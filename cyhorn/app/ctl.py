@@ -161,6 +161,7 @@ _WORKER = {
     "requests": "REQUESTS",
     "connections": "CONNECTIONS",
     "last_heartbeat": "HEARTBEAT",
+    "calls": "CALLS",
 }
 _LISTENER = {"address": "ADDRESS", "type": "TYPE", "fd": "FD", "backlog": "BACKLOG"}
 
@@ -188,6 +189,8 @@ def _word(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, list):
         return ", ".join(map(_word, value))
+    if isinstance(value, dict) and value.keys() >= {"method", "path", "seconds"}:
+        return f"{value['method']} {value['path']} ({value['seconds']} s)"
     return json.dumps(value) if isinstance(value, dict) else str(value)
 
 

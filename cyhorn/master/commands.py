@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from cyhorn.master.forensics import path_of
 from cyhorn.process.heartbeat import BUSY, READY, STATE_NAMES, STOPPING
 
 if TYPE_CHECKING:
@@ -202,6 +203,15 @@ def _worker(record: WorkerRecord, now: float) -> Data:
         "requests": slot.requests,
         "connections": slot.connections,
         "last_heartbeat": round(max(0.0, now - slot.last_update()), 2),
+        "calls": [
+            {
+                "method": call.method,
+                "path": path_of(call),
+                "peer": call.peer,
+                "seconds": round(max(0.0, now - call.began), 2),
+            }
+            for call in slot.calls()
+        ],
     }
 
 

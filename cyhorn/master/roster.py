@@ -9,6 +9,7 @@ from __future__ import annotations
 import signal
 from typing import Any
 
+from cyhorn.master.forensics import last_words
 from cyhorn.process.heartbeat import BOOTING, BUSY, READY, STOPPING, Slot
 from cyhorn.process.oom import OomCounter
 from cyhorn.process.signals import signal_name
@@ -96,18 +97,23 @@ class Departed:
 
 
 def explain_exit(log: Any, record: WorkerRecord, code: int, oom: OomCounter) -> None:
-    """Log how a worker ended: `code` is its exit status, or minus the signal that ended it."""
-    if code > 0:
-        log.error("Worker (pid:%s) exited with code %s.", record.pid, code)
+    """Log how a worker ended, and in the middle of what, before its slot is released.
+
+    `code` is its exit status, or minus the signal that ended it.
+    """
+    # Of one that was silent it has been told before.
+    calls = record.slot.calls() if record.aborted_at is None else []
+    if code > 0 or (calls and code == 0 and not record.asked):
+        log.error("Worker (pid:%s) exited with code %s.%s", record.pid, code, last_words(calls))
     elif code < 0:
         name = signal_name(-code)
         if -code == signal.SIGKILL and not record.killed:
             hint = " The kernel's out-of-memory killer was at work." if oom.moved() else ""
-            log.error("Worker (pid:%s) was sent %s!%s", record.pid, name, hint)
+            log.error("Worker (pid:%s) was sent %s!%s%s", record.pid, name, hint, last_words(calls))
         elif record.asked and -code == signal.SIGTERM:
             log.info("Worker (pid:%s) was sent %s!", record.pid, name)
         else:
-            log.warning("Worker (pid:%s) was sent %s!", record.pid, name)
+            log.warning("Worker (pid:%s) was sent %s!%s", record.pid, name, last_words(calls))
 
 
 def how_it_ended(code: int) -> str:

@@ -16,7 +16,8 @@ Layout of a slot, native byte order::
     bytes  reserved     @32   to 64, a cache line: workers do not share one
 
 Behind the last slot stands one int32: how many slots were ever in use at once, so that
-who looks at all workers (`Slot.fair_share`) looks no further.
+who looks at all workers (`Slot.fair_share`) looks no further. On a page boundary behind it begin
+the records of what the workers are doing (`cyhorn.process.calls`), a page for each slot.
 
 States: FREE → BOOTING (claimed) → READY ⇄ BUSY → STOPPING → FREE (released).
 """
@@ -25,6 +26,8 @@ from __future__ import annotations
 
 import mmap
 import time
+
+from cyhorn.process.calls import CALL_SIZE, CALLS, Call, CallRecord
 
 SLOT_SIZE = 64
 BEAT, REQUESTS, CONNECTIONS, STATE, PID, FLAGS = 0, 8, 16, 20, 24, 28
@@ -46,12 +49,15 @@ class HeartbeatTable:
 
     #: What the compiled loop has to know to do by itself what `Slot.mark` and `Slot.fair_share` do.
     LAYOUT = (SLOT_SIZE, CONNECTIONS, STATE, READY, BUSY, BUSY_NS)
+    #: And what it has to know to write down its calls: how many records a slot has, and their size.
+    CALL_LAYOUT = (CALLS, CALL_SIZE)
 
     def __init__(self, slots: int) -> None:
         if slots < 1:
             raise ValueError(f"a heartbeat table needs at least one slot, not {slots}")
         self.slots = slots
-        self.buffer = mmap.mmap(-1, (slots + 1) * SLOT_SIZE)
+        self.calls_offset = -(-(slots + 1) * SLOT_SIZE // mmap.PAGESIZE) * mmap.PAGESIZE
+        self.buffer = mmap.mmap(-1, self.calls_offset + slots * CALLS * CALL_SIZE)
         self._wide = memoryview(self.buffer).cast("q")
         self._narrow = memoryview(self.buffer).cast("i")
         self._used_at = slots * SLOT_SIZE // 4
@@ -66,6 +72,8 @@ class HeartbeatTable:
             if slot.state == FREE:
                 self.buffer[slot.offset : slot.offset + SLOT_SIZE] = bytes(SLOT_SIZE)
                 self._narrow[self._used_at] = max(self.used, index + 1)
+                for place in range(CALLS):
+                    slot.call(place).end()  # of a worker before
                 slot.notify()
                 slot.state = BOOTING
                 return slot
@@ -140,6 +148,20 @@ class Slot:
     @pid.setter
     def pid(self, value: int) -> None:
         self._narrow[self._narrow_at + PID // 4] = value
+
+    @property
+    def calls_offset(self) -> int:
+        """Where the records of its calls begin, in bytes of ``table.buffer``."""
+        return self.table.calls_offset + self.index * CALLS * CALL_SIZE
+
+    def call(self, place: int) -> CallRecord:
+        """The record of its calls number `place`, which is below CALLS."""
+        return CallRecord(self.table.buffer, self._wide, self.calls_offset + place * CALL_SIZE)
+
+    def calls(self) -> list[Call]:
+        """What it is in the application for, the oldest call first. After its end: what it was."""
+        calls = [self.call(place).read() for place in range(CALLS)]
+        return sorted((call for call in calls if call is not None), key=lambda call: call.began)
 
     def mark(self, busy: bool) -> None:
         """Say whether the worker works or waits, while it is one of the two."""

@@ -103,6 +103,9 @@ def test_a_worker_in_the_application_is_busy(server: Server, path: Path) -> None
     with held(server):
         states = {worker["state"]: worker for worker in ask(path, "show workers")["workers"]}
         assert set(states) == {"busy", "ready"} and states["busy"]["connections"] == 1
+        [call] = states["busy"]["calls"]
+        assert (call["method"], call["path"]) == ("GET", "/hold") and call["peer"].startswith("127.0.0.1:")
+        assert call["seconds"] >= 0 and states["ready"]["calls"] == []
         stats = ask(path, "show stats")
         assert (stats["workers_busy"], stats["workers_ready"], stats["connections"]) == (1, 2, 1)
     until(lambda: ask(path, "show stats")["workers_busy"] == 0, "it is idle again")
@@ -479,7 +482,7 @@ def test_the_client_shows_tables(server: Server, path: Path, capsys: pytest.Capt
     status, said, _ = run_ctl(capsys, "-s", str(path), "show", "workers")
     head, *lines = said.splitlines()
     assert status == 0
-    assert head.split() == ["PID", "AGE", "BOOTED", "STATE", "REQUESTS", "CONNECTIONS", "HEARTBEAT"]
+    assert head.split() == ["PID", "AGE", "BOOTED", "STATE", "REQUESTS", "CONNECTIONS", "HEARTBEAT", "CALLS"]
     assert sorted(int(line.split()[0]) for line in lines) == sorted(server.workers())
     assert all(line.split()[2:4] == ["yes", "ready"] for line in lines)
     assert f"master {server.pid}\n\nPID" in run_ctl(capsys, "-s", str(path), "show", "all")[1]

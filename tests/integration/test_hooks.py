@@ -91,7 +91,7 @@ def type_of_worker(folder: Path) -> str:
     return next(line for line in noted(folder) if "pre_fork" in line).split()[-1]
 
 
-@pytest.mark.provokes("WORKER TIMEOUT", "Error handling request GET /sleep", "exited with code 1")
+@pytest.mark.provokes("WORKER TIMEOUT", "is stuck in", "Error handling request GET /sleep", "exited with code 1")
 def test_worker_abort_is_called_when_the_master_gives_a_worker_up(serve: Serve, tmp_path: Path) -> None:
     server = serve(RECORDER + "\ntimeout = 1\n").ready()
     with server.occupy(60):

@@ -120,7 +120,7 @@ def test_the_successor_of_a_killed_master_gets_the_address(serve_any: Serve, tmp
 
 
 @pytest.mark.rule(27, 45)
-@pytest.mark.provokes("Error handling request GET /sleep", "exited with code 1")
+@pytest.mark.provokes("is stuck in", "Error handling request GET /sleep", "exited with code 1")
 def test_a_silent_worker_is_aborted_with_the_stacks_in_the_log_and_replaced(serve: Serve) -> None:
     server = serve("timeout = 1").ready()
     [victim] = server.workers()
@@ -142,7 +142,7 @@ def test_the_client_of_a_stuck_worker_is_answered_504(serve: Serve) -> None:
 
 
 @pytest.mark.rule(27)
-@pytest.mark.provokes("WORKER TIMEOUT", "was sent SIGKILL")
+@pytest.mark.provokes("WORKER TIMEOUT", "is stuck in", "was sent SIGKILL")
 def test_a_worker_that_cannot_handle_abrt_is_killed_soon_after(serve: Serve) -> None:
     server = serve("timeout = 1").ready()
     [victim] = server.workers()

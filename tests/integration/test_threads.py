@@ -52,7 +52,7 @@ def test_a_request_that_lasts_longer_than_timeout_is_left_alone_while_another_th
     assert server.get("/") == "one" and server.workers() == worker
 
 
-@pytest.mark.provokes("Error handling request", "exited with code 1", "Traceback")
+@pytest.mark.provokes("is stuck in", "Error handling request", "exited with code 1", "Traceback")
 def test_a_worker_all_of_whose_threads_are_stuck_is_replaced(serve: Serve) -> None:
     server = serve(THREADS + "timeout = 1").ready()
     (worker,) = server.workers()

@@ -118,7 +118,7 @@ def test_an_application_that_kills_its_worker_costs_that_connection_alone(serve_
 
 
 @pytest.mark.rule(27)
-@pytest.mark.provokes("WORKER TIMEOUT", "was sent SIG", "Error handling request GET /hold", "exited with code 1")
+@pytest.mark.provokes("WORKER TIMEOUT", "is stuck in", "was sent SIG", "Error handling request GET /hold", "exited with code 1")
 def test_a_worker_that_is_blocked_in_c_is_replaced(serve_workload: Serve) -> None:
     server = serve_workload("workers = 1\ntimeout = 1").ready()
     [victim] = server.workers()

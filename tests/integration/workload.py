@@ -11,6 +11,7 @@
     /exit?N       os._exit(N)
     /segfault     a SIGSEGV
     /hold?S       S seconds blocked in C, with the GIL held
+    /block?S      the same without the GIL; no signal ends it
     /eat?N        N bytes of memory, touched
 """
 
@@ -55,7 +56,7 @@ def _plain(environ: dict[str, Any], path: str, query: str) -> str:
         return str(os.getpid())
     if path == "/sleep":
         os.write(1, b"SLEEPING\n")
-        time.sleep(float(query))
+        time.sleep(float(query.partition("&")[0]))
         return "slept"
     if path == "/until":
         os.write(1, b"SLEEPING\n")
@@ -73,11 +74,21 @@ def _plain(environ: dict[str, Any], path: str, query: str) -> str:
         os.kill(os.getpid(), signal.SIGSEGV)
     if path == "/hold":
         os.write(1, b"HOLDING\n")
-        ctypes.PyDLL(None).sleep(int(query))
+        ctypes.PyDLL(None).sleep(int(query.partition("&")[0]))
         return "held"
+    if path.startswith("/block"):
+        os.write(1, b"BLOCKING\n")
+        return wait_in_c(int(query.partition("&")[0]))
     if path == "/eat":
         return str(len(bytearray(os.urandom(1)) * int(query)))
     return "ok"
+
+
+def wait_in_c(seconds: int) -> str:
+    """A system call, taken up again where a signal has ended it."""
+    while seconds:
+        seconds = ctypes.CDLL(None).sleep(seconds)
+    return "blocked"
 
 
 def _stream(count: int, pause: float) -> Iterator[bytes]:

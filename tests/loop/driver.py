@@ -171,6 +171,9 @@ class Log:
     def error(self, message: str, *values: Any, exc_info: Any = None) -> None:
         self._note("error", message, values, exc_info)
 
+    def critical(self, message: str, *values: Any, exc_info: Any = None) -> None:
+        self._note("critical", message, values, exc_info)
+
     def exception(self, message: str, *values: Any) -> None:
         self._note("error", message, values, True)
 

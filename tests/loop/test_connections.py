@@ -716,26 +716,56 @@ def test_any_object_with_the_slots_names_will_do(impl):
         assert slot.beats and slot.requests == 1
 
 
+class Beats:
+    """A slot that counts how often the worker has said that it lives."""
+
+    requests = connections = count = 0
+
+    def notify(self) -> None:
+        self.count += 1
+
+
 @pytest.mark.rule(28)
-def test_a_stream_beats_while_it_goes(impl):
+@pytest.mark.parametrize("how", ["items", "write()"])
+def test_a_stream_beats_while_it_goes(impl, how):
     beats: list[int] = []
+    slot = Beats()
 
-    class Slot:
-        requests = connections = count = 0
-
-        def notify(self) -> None:
-            self.count += 1
-
-    slot = Slot()
-
-    def application(environ, start_response):
+    def items(environ, start_response):
         start_response("200 OK", [])
         for _ in range(3):
             beats.append(slot.count)
             yield b"x"
 
-    with Served(impl, application, heartbeat=slot) as served:
+    def writes(environ, start_response):
+        write = start_response("200 OK", [])
+        for _ in range(3):
+            beats.append(slot.count)
+            write(b"x")
+        return []
+
+    with Served(impl, items if how == "items" else writes, heartbeat=slot) as served:
         served.ask(get())
+    assert beats[0] < beats[1] < beats[2]
+
+
+@pytest.mark.rule(28)
+def test_a_body_that_the_application_reads_beats_while_it_comes(impl):
+    beats: list[int] = []
+    slot = Beats()
+
+    def application(environ, start_response):
+        while environ["wsgi.input"].read(1):
+            beats.append(slot.count)
+        start_response("200 OK", [("Content-Length", "0")])
+        return []
+
+    with Served(impl, application, heartbeat=slot, buffer_request_body=False) as served, served.in_thread():
+        client = served.connect(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n")
+        for count in range(3):
+            client.send(b"x")
+            client.wait(lambda: len(beats) > count, "it is read")  # noqa: B023
+        assert client.answer().status == 200
     assert beats[0] < beats[1] < beats[2]
 
 
