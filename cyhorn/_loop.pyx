@@ -546,6 +546,7 @@ cdef class Loop:
             self.by_fd.append(None)
         self.by_fd[fd] = c
         self.connections += 1
+        self.pulse.publish(self.requests, self.connections)  # what is served at once may take its time
         self.enter(c, HEAD)
         try:
             if listener.ssl_context is not None:

@@ -402,6 +402,7 @@ class Loop:
             connection.trusted = True
         connection.proxy_due = self.options.proxy_protocol != "off"
         self._connections[connection.fd] = connection
+        self._pulse.publish(self.requests, len(self._connections))  # what is served at once may take its time
         self._enter(connection, HEAD)
         try:
             if listener.info.ssl_context is not None:

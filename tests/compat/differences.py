@@ -96,6 +96,13 @@ def error_page(gunicorns: Answer, ours: Answer) -> Pair:
     return gunicorns, ours
 
 
+def stuck(gunicorns: Answer, ours: Answer) -> Pair:
+    """A request that outlasts `timeout` is no error of the application's."""
+    if ours.status.startswith("HTTP/1.1 504 ") and gunicorns.status.startswith("HTTP/1.1 500 "):
+        return gunicorns._replace(status=ours.status), ours
+    return gunicorns, ours
+
+
 def version(gunicorns: Answer, ours: Answer) -> Pair:
     """An answer has the server's version, not that of the request (9110 2.5)."""
     if gunicorns.status.startswith("HTTP/1.0 "):
@@ -128,6 +135,7 @@ def content_length(gunicorns: Answer, ours: Answer) -> Pair:
 
 ANSWERS: dict[Callable[[Answer, Answer], Pair], str] = {
     error_page: "error responses",
+    stuck: "a worker that was silent for `timeout`",
     version: "an HTTP/1.0 request",
     persistence: "the `sync` worker",
     framing: "a body in a list",

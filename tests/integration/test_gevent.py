@@ -175,7 +175,7 @@ def test_a_body_is_closed_once_when_its_reader_leaves(green: Server) -> None:
 # -- how long things last ------------------------------------------------------------------------------
 
 
-@pytest.mark.provokes("Error handling request", "exited with code 1", "Traceback")
+@pytest.mark.provokes("is stuck in", "Error handling request", "exited with code 1", "Traceback")
 def test_timeout_is_for_who_holds_the_event_loop_and_not_for_who_waits(serve: Serve, tmp_path: Path) -> None:
     (tmp_path / "app.py").write_text(APPLICATION.format(version="one") + STUCK)
     server = serve("timeout = 1").ready()

@@ -769,6 +769,20 @@ def test_a_body_that_the_application_reads_beats_while_it_comes(impl):
     assert beats[0] < beats[1] < beats[2]
 
 
+def test_a_connection_counts_while_its_first_request_is_answered(impl):
+    """Others leave new ones to this worker otherwise, and who asks is told that nobody is there."""
+    slot = Beats()
+    counted: list[int] = []
+
+    def application(environ, start_response):
+        counted.append(slot.connections)
+        return hello(environ, start_response)
+
+    with Served(impl, application, heartbeat=slot) as served:
+        served.client(get()).answer()
+    assert counted == [1]
+
+
 def test_the_loop_counts_its_requests_and_connections(impl):
     with Served(impl, hello) as served:
         assert (served.loop.requests, served.loop.connections) == (0, 0)
