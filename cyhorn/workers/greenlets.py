@@ -49,20 +49,22 @@ class GreenletCrew:
         self._looking = False  # whether `_ready` is started
         self._timer: Any = None
         self._due = float("inf")  # when it ends
+        self._patience = float("inf")  # for how long it was set
         self._leader: Any = None
         self._members: set[Any] = set()
         self._idle: list[Any] = []
         self._context = contextvars.copy_context()
-        self._over = Event()
+        self._over = False
+        self._ended = Event()
         self._failure: BaseException | None = None  # what ended one of the greenlets, and with it the worker
 
     def run(self) -> None:
         """Serve until all is over. Raises what a signal handler raised to end the worker."""
         try:
             self._rest(0.0)  # a stop that came before is to be seen
-            self._over.wait()
+            self._ended.wait()
         finally:
-            self._over.set()
+            self._over = True
             self._ready.stop()
             if self._timer is not None:
                 self._timer.stop()
@@ -82,18 +84,20 @@ class GreenletCrew:
         self._call_after(LOOK_AGAIN)
 
     def _on_time(self) -> None:
-        self._due = float("inf")
+        self._due = self._patience = float("inf")
         self._attend()
 
     def _call_after(self, seconds: float) -> None:
         """Have `_attend` called within `seconds`. Earlier does no harm, so the timer is rarely set."""
+        if seconds >= self._patience:
+            return  # it was set before, and for less
         due = time.monotonic() + seconds
         if due < self._due:
             if self._timer is not None:
                 self._timer.stop()
             self._timer = self._hub.loop.timer(seconds)
             self._timer.start(self._on_time, update=True)
-            self._due = due
+            self._due, self._patience = due, seconds
 
     def _free_greenlet(self) -> Any:
         while self._idle:
@@ -112,7 +116,7 @@ class GreenletCrew:
         me = gevent.getcurrent()
         try:
             self._lead(me)
-            while len(self._idle) < SPARE and not self._over.is_set():
+            while len(self._idle) < SPARE and not self._over:
                 self._idle.append(me)
                 try:
                     self._hub.switch()
@@ -121,14 +125,14 @@ class GreenletCrew:
                 self._lead(me)
         except BaseException as error:
             self._failure = error
-            self._over.set()
+            self._end()
         finally:
             self._members.discard(me)
 
     def _lead(self, me: Any) -> None:
         """Serve what is ready, if the loop is there to be led."""
         loop = self.loop
-        while not self._over.is_set():
+        while not self._over:
             if self._leader is not None:
                 ticket = loop.call_ticket
                 if ticket is None or not loop.take_over(ticket):
@@ -140,7 +144,7 @@ class GreenletCrew:
                 continue  # what was handed back is to be seen to
             self._leader = None
             if patience is None:
-                self._over.set()
+                self._end()
             else:
                 self._rest(patience)
             return
@@ -151,6 +155,10 @@ class GreenletCrew:
             self._ready.start(self._attend)
             self._looking = True
         self._call_after(patience)
+
+    def _end(self) -> None:
+        self._over = True
+        self._ended.set()
 
     # -- for those who look at it --------------------------------------------------------------------
 
