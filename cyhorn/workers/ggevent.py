@@ -52,8 +52,13 @@ class GeventWorker(SyncWorker):
         patching.patch()
 
     def init_process(self) -> None:
-        """Patch what the master had to keep."""
+        """Patch what the master had to keep, and import what gevent imports late while it can be read."""
         patching.patch_worker()
+        hub = gevent.get_hub()
+        if (self.cfg.uid, self.cfg.gid) != (os.geteuid(), os.getegid()):
+            # Privileges are dropped next: the classes are looked up by what uses them later.
+            for name in ("resolver_class", "threadpool_class"):
+                getattr(hub, name)
         super().init_process()
 
     def loop_options(self) -> LoopOptions:

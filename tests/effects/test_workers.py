@@ -43,13 +43,14 @@ def test_requests_do_not_wait_for_each_other_while_a_thread_is_free(launch: Laun
         assert server.ask("/process").json["multithread"] is True
 
 
-@shows("worker_connections", "with threads more connections wait until others end; a sync worker says that it has no limit")
+@shows("worker_connections", "with threads or gevent more connections wait until others end; a sync worker says that it has no limit")
 def test_more_connections_wait_where_there_are_threads(launch: Launch) -> None:
     sync = launch("worker_connections = 2").ready()
     assert len(sync.seen(r"worker_connections \(\./cyhorn\.conf\.py:1\): ")) == 1
     threaded = launch("worker_connections, threads = 2, 2").ready()
-    assert not threaded.seen("worker_connections")
-    for server, limited in ((sync, False), (threaded, True)):
+    green = launch("worker_connections, worker_class = 2, 'gevent'").ready()
+    assert not threaded.seen("worker_connections") and not green.seen("worker_connections")
+    for server, limited in ((sync, False), (threaded, True), (green, True)):
         held = [server.connect() for _ in range(2)]
         for connection in held:
             connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")

@@ -93,7 +93,7 @@ DROPPED = {"uids": [str(UID)] * 4, "gids": [str(GID)] * 4, "groups": [], "capabi
 
 
 @needs_root
-@pytest.mark.kinds("sync-compiled", "sync-python")
+@pytest.mark.kinds("sync-compiled", "sync-python", "gevent-compiled")
 def test_a_worker_has_nothing_of_root_and_all_that_it_needs(public: tuple[Start, Path]) -> None:
     serve, folder = public
     os.setgroups([0, 4])
