@@ -29,6 +29,7 @@ from cyhorn.process.pidfile import Pidfile
 from cyhorn.process.privileges import check_writable
 from cyhorn.process.systemd import listen_fds
 from cyhorn.process.title import PREFIX, is_cyhorn, process_title
+from cyhorn.wsgi.debugger import debugger_warning
 
 if TYPE_CHECKING:
     from cyhorn.app.base import Application
@@ -111,7 +112,8 @@ class Report:
     def _application(self) -> None:
         os.environ.update(self.cfg.env)
         try:
-            self.app.load()
+            if line := debugger_warning(self.app.load(), self.cfg.workers):
+                self.remarks.append(line)
         except (AppImportError, ConfigError) as problem:
             self._refuse(problem)
         except Exception as problem:

@@ -216,16 +216,12 @@ class Worker:
             self._warn_of_debugger()
 
     def _warn_of_debugger(self) -> None:
-        if "werkzeug.debug" not in sys.modules:
+        if "werkzeug.debug" not in sys.modules or self.wsgi is None:
             return
-        from cyhorn.wsgi.debugger import has_debugger
+        from cyhorn.wsgi.debugger import debugger_warning
 
-        if self.wsgi is not None and has_debugger(self.wsgi):
-            self.log.warning(
-                "Werkzeug's debugger is on with %d workers: its consoles need workers = 1, as any worker may"
-                " get what is typed into them; and whoever has its PIN can run code. For development only!",
-                self.cfg.workers,
-            )
+        if line := debugger_warning(self.wsgi, self.cfg.workers):
+            self.log.warning("%s", line)
 
     def _make_reloader(self) -> None:
         from cyhorn.process.reloader import make_reloader

@@ -20,6 +20,16 @@ _WRAPPED = ("app", "application", "wsgi_app", "__self__", "__wrapped__")
 _DEPTH = 32
 
 
+def debugger_warning(application: Callable[..., Any], workers: int) -> str | None:
+    """What to say of `application` before so many `workers` serve it; None where there is nothing to say."""
+    if workers < 2 or not has_debugger(application):
+        return None
+    return (
+        f"Werkzeug's debugger is on with {workers} workers: its consoles need workers = 1, as any may"
+        " get what is typed into them; and whoever has its PIN can run code. For development only!"
+    )
+
+
 def has_debugger(application: Callable[..., Any]) -> bool:
     """Whether `application`, or what it wraps as far as that can be seen, is a ``DebuggedApplication``."""
     debugger = getattr(sys.modules.get(DEBUGGER_MODULE), "DebuggedApplication", None)

@@ -327,3 +327,14 @@ def test_a_running_cyhorn_of_another_user_is_not_a_mistake(shared: Path) -> None
 def test_a_check_can_be_asked_for_by_variables(site: Path, variables: dict[str, str]) -> None:
     done = cyhorn(site, "-b", "127.0.0.1:0", "-w", "many", "--backlog", "x", "app:app", **variables)
     assert len(errors(done)) == 2
+
+
+def test_werkzeugs_debugger_is_remarked_on_with_more_than_one_worker(site: Path) -> None:
+    (site / "debugged.py").write_text(
+        "from werkzeug.debug import DebuggedApplication\napp = DebuggedApplication(lambda environ, start_response: [])\n"
+    )
+    done = cyhorn(site, "--check-config", "-b", "127.0.0.1:0", "-w", "2", "debugged:app")
+    assert done.returncode == 0
+    assert "Warning: Werkzeug's debugger is on with 2 workers" in done.stderr
+    done = cyhorn(site, "--check-config", "-b", "127.0.0.1:0", "-w", "1", "debugged:app")
+    assert (done.returncode, done.stdout) == (0, "The configuration is good.\n")
