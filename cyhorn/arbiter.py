@@ -621,7 +621,6 @@ class Arbiter:
 
     def spawn_worker(self) -> int:
         """Fork one worker. Returns its pid, 0 when that was not possible."""
-        self._warn_of_what_a_fork_breaks()
         slot = None
         try:
             slot = self._table.claim()
@@ -632,6 +631,7 @@ class Arbiter:
             worker.tmp = slot
             worker.parent_fd = self._parent_pipe[0]
             require_hook(self.cfg, self.log, "pre_fork", self, worker)
+            self._warn_of_what_a_fork_breaks()  # what the hook has closed breaks nothing
             with Blocked(self.SIGNALS) as blocked:
                 pid: int = native("os", "fork")()
                 if pid == 0:

@@ -64,6 +64,13 @@ def test_no_two_workers_draw_the_same_numbers(serve_sync: Serve, tmp_path: Path)
     assert first != second
 
 
+def test_what_pre_fork_closes_is_nothing_to_warn_of(serve_sync: Serve, tmp_path: Path, port: int) -> None:
+    write(tmp_path, CONNECTS.format(port=port))
+    hook = "\ndef pre_fork(server, worker):\n    import app\n    app.connection.close()\n"
+    server = serve_sync(PRELOAD + hook).ready(2)
+    assert server.seen("Fork doctor") == []
+
+
 def test_a_worker_that_leaves_does_not_end_the_processes_of_the_master(serve_sync: Serve, tmp_path: Path) -> None:
     write(tmp_path, STARTS_A_PROCESS)
     server = serve_sync(PRELOAD).ready(3)  # the helper is a child, too
