@@ -9,6 +9,8 @@ BIND   ?= 127.0.0.1:8000
 ARGS   ?=
 # Processes of a test run, one per core unless told: make test JOBS=4; JOBS=0 tests in pytest itself
 JOBS   ?= auto
+# Tests with services wait more than they compute: two processes per core.
+TWICE   = $(shell echo $$((2 * $$(nproc))))
 
 PY     := $(VENV)/bin/python
 SOURCE := setup.py cyhorn tests examples perf fuzz docs reliability
@@ -37,7 +39,7 @@ test: build ## run all tests, compiled and pure
 
 apps: build $(VENV)/.apps ## real frameworks and services under cyhorn (as root it installs what Debian has of them)
 	tests/apps/packages.sh
-	$(PY) -m pytest tests/apps -n $(JOBS) --dist loadfile $(ARGS)
+	$(PY) -m pytest tests/apps -n $(JOBS:auto=$(TWICE)) --dist loadfile $(ARGS)
 $(VENV)/.apps: $(VENV)/.installed
 	CYHORN_BUILD=pure $(PY) -m pip install --quiet --no-build-isolation --editable '.[apps]'
 	touch $@

@@ -19,6 +19,9 @@ from tests.apps.conftest import Serve, Variant
 from tests.integration.client import KeptConnection
 from tests.integration.harness import ROOT, until
 
+#: The first test waits for the service to boot as well.
+pytestmark = pytest.mark.timeout(180)
+
 CLIENTS, EACH = 10, 50
 
 

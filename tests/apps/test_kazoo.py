@@ -14,6 +14,9 @@ from tests.apps.conftest import Serve, Variant
 from tests.integration.client import KeptConnection
 from tests.integration.harness import Server, until
 
+#: The first test waits for the service to boot as well.
+pytestmark = pytest.mark.timeout(180)
+
 HOOKS = """
 def post_fork(server, worker):
     from tests.apps import kazoo_app
