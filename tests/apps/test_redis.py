@@ -135,3 +135,5 @@ def test_200_requests_that_wait_a_second_each_take_one_gevent_worker_little_long
     # One after the other they take 200 s. A machine that does other things meanwhile is allowed for (`Deadline`).
     until(all_are_answered, "all answers", 2.5)
     assert answered == ["None"] * 200
+    if variant.preload:
+        server.wait_for(DOCTORED)
