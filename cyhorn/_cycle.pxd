@@ -18,6 +18,7 @@ cdef class RequestCycle:
     cdef Connection current           # whose request is in the application
     cdef int fast_calls
     cdef set warned
+    cdef bint given_up                # its call is stuck, and the client was told 504
     # Where it writes down what it calls for, or NULL; `calls` numbers them. The memory is `recorded`'s.
     cdef CallRecord *record
     cdef object recorded

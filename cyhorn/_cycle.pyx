@@ -78,6 +78,7 @@ cdef class RequestCycle:
         cdef Connection c = self.current
         if c is None or c.lost or self.writer.headers_sent:
             return 0
+        self.given_up = True
         self.writer.fail(504)
         self.append_error(c, 504, False, "")
         try:
@@ -285,6 +286,8 @@ cdef class RequestCycle:
         else:
             method = c.environ.get("REQUEST_METHOD", "-")  # the application may have emptied it
             self.log.error("Error handling request %s %s", method, c.target, exc_info=error)
+        if self.given_up:
+            return 0  # it was answered, by 504
         writer.fail(status)
         try:
             if sent:

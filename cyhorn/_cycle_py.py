@@ -55,6 +55,7 @@ class RequestCycle:
         self._current: Connection | None = None  # whose request is in the application
         self._warned: set[str] = set()
         self._fast_calls = 0
+        self._given_up = False
         self._record = record
         self._calls = 0
 
@@ -134,6 +135,7 @@ class RequestCycle:
         connection, writer = self._current, self._writer
         if connection is None or connection.lost or writer.headers_sent:
             return
+        self._given_up = True
         writer.fail(504)
         self._append_error(connection, 504, False)
         try:
@@ -274,6 +276,8 @@ class RequestCycle:
             assert connection.environ is not None
             method = connection.environ.get("REQUEST_METHOD", "-")  # the application may have emptied it
             self.log.error("Error handling request %s %s", method, connection.head.target, exc_info=error)
+        if self._given_up:
+            return  # it was answered, by 504
         sent = writer.headers_sent
         writer.fail(status)
         try:

@@ -136,9 +136,10 @@ def test_a_silent_worker_is_aborted_with_the_stacks_in_the_log_and_replaced(serv
 @pytest.mark.kinds("sync-compiled", "sync-python")
 @pytest.mark.provokes("WORKER TIMEOUT", "is stuck in", "Error handling request GET /sleep", "exited with code 1")
 def test_the_client_of_a_stuck_worker_is_answered_504(serve: Serve) -> None:
-    server = serve("timeout = 1").ready()
+    server = serve("timeout = 1\naccesslog = '-'").ready()
     with server.occupy(60) as client:
         assert parse_answer(to_the_end(client)).status == 504
+    server.wait_for(r'"GET /sleep\?60 HTTP/1.1" 504 ')
 
 
 @pytest.mark.rule(27)
