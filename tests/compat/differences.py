@@ -45,6 +45,7 @@ LINES = [
     Lines("TERM to a worker", "gunicorn", r"INFO\] Worker \(pid:<pid>\) was sent SIGTERM!", chance=True),
     Lines("a worker that was silent for `timeout`", "cyhorn", r"Worker \(pid:<pid>\) exited with code 1\.", only="shm_heartbeat"),
     Lines("a worker that was silent for `timeout`", "cyhorn", r"cyhorn\.errors\.Stopped", "SystemExit"),
+    Lines("a worker that was silent for `timeout`", "gunicorn", r'("GET /yearly HTTP/1\.1") 500 ', r"\1 504 "),
     Lines("a worker that was silent for `timeout`", "cyhorn", r"CRITICAL\] Worker \(pid:<pid>\) is stuck in "),
     Lines("error responses", "gunicorn", r'"GET / HTTP/1\.1" 400 0 '),
     Lines("error responses", "gunicorn", r"WARNING\] (Invalid request from ip=127\.0\.0\.1): (?!\[SSL).*", r"INFO] \1"),
