@@ -61,6 +61,8 @@ if TYPE_CHECKING:
 TICK = 1.0
 #: A worker that crashes this soon after it was ready counts as one that crashed while booting. Seconds.
 EARLY = 1.0
+#: But then the next one is tried this soon: who kills a worker, by hand or for its memory, has it back at once. Seconds.
+EARLY_PAUSE = 0.5
 
 #: Signals that end the server.
 ENDING = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGQUIT})
@@ -541,13 +543,13 @@ class Arbiter:
                     return HaltServer("App failed to load.", code)
         age = time.monotonic() - record.ready_at if record.ready_at is not None else 0.0
         if not booted or (code != 0 and age < EARLY):
-            self._boot_failed()
+            self._boot_failed(EARLY_PAUSE if booted else None)
         else:
             self._backoff.reset()
         return None
 
-    def _boot_failed(self) -> None:
-        pause = self._backoff.fail()
+    def _boot_failed(self, most: float | None = None) -> None:
+        pause = self._backoff.fail(most)
         if pause >= 1.0:
             self.log.warning("Workers do not stay up; the next one is tried in %.1f s", pause)
 

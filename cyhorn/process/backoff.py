@@ -18,14 +18,14 @@ class Backoff:
         self._pause = 0.0
         self._until = 0.0
 
-    def fail(self) -> float:
-        """Note a failure. Returns the seconds to wait from now."""
+    def fail(self, most: float | None = None) -> float:
+        """Note a failure, after which is waited for `most` seconds at most. Returns the seconds to wait from now."""
         now = time.monotonic()
         if now < self._until:
             return self._until - now
         if now - self._until > self.quiet:
             self._pause = 0.0
-        self._pause = min(self.limit, self._pause * 2 or self.first)
+        self._pause = min(self.limit if most is None else most, self._pause * 2 or self.first)
         self._until = now + self._pause
         return self._pause
 

@@ -55,6 +55,17 @@ def test_a_killed_worker_is_replaced_at_once_and_its_end_is_explained(serve: Ser
 
 
 @pytest.mark.rule(22)
+@pytest.mark.provokes("was sent SIGKILL")
+def test_workers_that_are_killed_young_again_and_again_are_replaced_within_a_second(serve_any: Serve) -> None:
+    """They may crash by themselves as soon as they serve: that costs a pause, but one below a second."""
+    server = serve_any("workers = 1").ready()
+    for _ in range(6):
+        os.kill(server.workers()[0], signal.SIGKILL)
+        until(lambda: server.answering(1), "the replacement")
+    assert not server.seen("do not stay up")
+
+
+@pytest.mark.rule(22)
 def test_workers_that_exit_by_themselves_are_named_with_their_status(serve: Serve) -> None:
     server = serve("workers = 2").ready(2)
     for status in (3, 4, 255):  # which end the master only while it boots

@@ -32,6 +32,15 @@ def test_pauses_double_up_to_the_limit(clock: Clock) -> None:
     assert seen == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.0, 1.0])
 
 
+def test_a_failure_may_ask_for_less_of_a_pause(clock: Clock) -> None:
+    pauses = Backoff(first=0.1, limit=30.0)
+    seen = []
+    for most in (0.5, 0.5, 0.5, 0.5, None):
+        seen.append(pauses.fail(most))
+        clock.now += seen[-1]
+    assert seen == pytest.approx([0.1, 0.2, 0.4, 0.5, 1.0])
+
+
 def test_failures_during_a_pause_are_one(clock: Clock) -> None:
     pauses = Backoff(first=1.0)
     assert pauses.fail() == 1.0
