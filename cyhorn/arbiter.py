@@ -61,7 +61,7 @@ if TYPE_CHECKING:
 TICK = 1.0
 #: A worker that crashes this soon after it was ready counts as one that crashed while booting. Seconds.
 EARLY = 1.0
-#: But then the next one is tried this soon: who kills a worker, by hand or for its memory, has it back at once. Seconds.
+#: But then the next one is tried this soon: who kills a worker by hand has it back at once. Seconds.
 EARLY_PAUSE = 0.5
 
 #: Signals that end the server.

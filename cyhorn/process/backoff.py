@@ -19,7 +19,7 @@ class Backoff:
         self._until = 0.0
 
     def fail(self, most: float | None = None) -> float:
-        """Note a failure, after which is waited for `most` seconds at most. Returns the seconds to wait from now."""
+        """Note a failure. Returns the seconds to wait from now, with `most` no more than that."""
         now = time.monotonic()
         if now < self._until:
             return self._until - now
