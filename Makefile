@@ -35,7 +35,7 @@ serve: build ## serve examples/flask on BIND (127.0.0.1:8000)
 	cd examples/flask && exec $(abspath $(VENV))/bin/cyhorn --bind $(BIND) --workers 2 $(ARGS) app:app
 
 test: build ## run all tests, compiled and pure
-	$(PY) -m pytest -n $(JOBS) --dist worksteal $(ARGS)
+	$(PY) -m pytest -n $(JOBS:auto=$(TWICE)) --dist worksteal $(ARGS)
 
 apps: build $(VENV)/.apps ## real frameworks and services under cyhorn (as root it installs what Debian has of them)
 	tests/apps/packages.sh
