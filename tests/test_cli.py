@@ -20,7 +20,7 @@ DROPPED = (
 )
 
 SHOP = """
-class Worker: pass
+from cyhorn.workers.base import Worker
 def app(environ, start_response): return []
 def create_app(name): return app
 number = 3
