@@ -84,6 +84,8 @@ class Pair:
             while not end:
                 if pieces:
                     end = self._send(ours, pieces)
+                    # The rest of a body goes to its place first on the compiled side, then what is behind it.
+                    served.turn(0)
                 served.turn(0)
                 end = _receive(ours, received) or end
                 if time.monotonic() > deadline:

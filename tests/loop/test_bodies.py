@@ -104,6 +104,17 @@ def test_a_limit_on_reading_reaches_an_application_that_reads_itself(impl):
 # -- 100-continue ------------------------------------------------------------------------------------------------------
 
 
+def test_100_continue_is_sent_for_a_head_that_comes_behind_the_rest_of_a_body(impl):
+    head = get("/", "Content-Length: 5", EXPECT, method="POST")
+    with Served(impl, echo) as served:
+        client = served.client(head + b"he")
+        served.turn()
+        client.send(b"llo" + head)
+        assert client.answer().body == b"hello"
+        assert client.answer().status == 100
+        assert client.send(b"again").answer().body == b"again"
+
+
 @pytest.mark.parametrize("buffered", [True, False])
 def test_100_continue_is_sent_once_when_the_body_has_not_begun(impl, buffered):
     with Served(impl, echo, buffer_request_body=buffered) as served:
