@@ -85,7 +85,7 @@ def load(
     def load(text: str, **files: str) -> list[str]:
         package = tmp_path / "doctored"
         package.mkdir()
-        for name, content in {"__init__": "", "library": LIBRARY, **files, "shop": text}.items():
+        for name, content in {"__init__": "", "driver": LIBRARY, **files, "shop": text}.items():
             (package / f"{name}.py").write_text(content)
         importlib.invalidate_caches()
         with ForkDoctor() as doctor:
@@ -103,18 +103,18 @@ GIVEN = "from doctored_given import OVER, PORT\n"
 
 
 def test_a_connected_client_is_named_with_its_type_its_holder_and_its_line(load: Load) -> None:
-    lines = load(GIVEN + "from doctored.library import Client\n\ncache = Client(PORT)\n")
+    lines = load(GIVEN + "from doctored.driver import Client\n\ncache = Client(PORT)\n")
     assert lines == [
-        "doctored.library.Client in doctored.shop.cache (doctored/shop.py:4) is connected to 127.0.0.1:PORT;"
+        "doctored.driver.Client in doctored.shop.cache (doctored/shop.py:4) is connected to 127.0.0.1:PORT;"
         " the workers share the connection" + ADVICE
     ]
 
 
 def test_a_client_with_connections_and_threads_is_one_line(load: Load) -> None:
-    lines = load(GIVEN + "from doctored.library import PumpedClient\nclient = PumpedClient(PORT, OVER)\n")
+    lines = load(GIVEN + "from doctored.driver import PumpedClient\nclient = PumpedClient(PORT, OVER)\n")
     assert lines == [
-        "doctored.library.PumpedClient in doctored.shop.client (doctored/shop.py:3) is connected to 127.0.0.1:PORT"
-        " and has a thread: 'pump' (doctored/library.py:16);"
+        "doctored.driver.PumpedClient in doctored.shop.client (doctored/shop.py:3) is connected to 127.0.0.1:PORT"
+        " and has a thread: 'pump' (doctored/driver.py:16);"
         " the workers share the connection and are without the thread" + ADVICE
     ]
 
@@ -166,8 +166,8 @@ def test_a_pool_of_threads_is_named_for_work_given_to_it_in_a_worker_would_wait_
     ],
 )
 def test_a_client_is_found_wherever_the_application_keeps_it(load: Load, text: str, where: str) -> None:
-    (line,) = load(GIVEN + "from doctored.library import Client\n" + text)
-    assert line.startswith(f"doctored.library.Client in doctored.{where} ")
+    (line,) = load(GIVEN + "from doctored.driver import Client\n" + text)
+    assert line.startswith(f"doctored.driver.Client in doctored.{where} ")
 
 
 def test_a_socket_that_the_application_holds_by_itself_is_named_as_such(load: Load) -> None:
@@ -204,9 +204,9 @@ def test_a_connection_of_which_no_module_knows_is_named_all_the_same(load: Load)
             "a = socket.create_connection(l.getsockname())\nb, _ = l.accept()\n",
             id="a pair within the process, over TCP",
         ),
-        pytest.param("from doctored.library import Client\nClient(PORT)\n", id="what nobody holds"),
+        pytest.param("from doctored.driver import Client\nClient(PORT)\n", id="what nobody holds"),
         pytest.param(
-            "from doctored.library import Client\nc = Client(PORT)\nc.self = c\ndel c\n", id="garbage in a circle"
+            "from doctored.driver import Client\nc = Client(PORT)\nc.self = c\ndel c\n", id="garbage in a circle"
         ),
         pytest.param(
             "import threading\nt = threading.Thread(target=int)\nt.start()\nt.join()\n", id="a thread that has ended"
@@ -254,7 +254,7 @@ def test_threads_that_come_again_in_a_worker_by_themselves_are_not_named(
 def test_no_object_of_the_application_is_asked_for_anything(load: Load) -> None:
     lines = load(
         GIVEN
-        + "from doctored.library import Client\n"
+        + "from doctored.driver import Client\n"
         + "class Wary:\n    def __getattribute__(self, name):\n        raise RuntimeError(name)\n"
         + "    def __eq__(self, other):\n        raise RuntimeError\n    __hash__ = None\n"
         + "wary = Wary()\nclient = Client(PORT)\n"
@@ -271,7 +271,7 @@ def test_the_applications_own_modules_come_before_installed_ones(
     monkeypatch.syspath_prepend(str(packages))
     (line,) = load(
         GIVEN
-        + "import doctored_pool\nfrom doctored.library import Client\n"
+        + "import doctored_pool\nfrom doctored.driver import Client\n"
         + "doctored_pool.clients.append(Client(PORT))\nclass Shop:\n    parts = {'a': [doctored_pool.clients]}\n"
     )
     assert " in doctored.shop.Shop " in line
