@@ -536,6 +536,7 @@ class Arbiter:
             if self._reloading.concerns(record):
                 self._reloading.fail(f"a new worker (pid:{record.pid}) {how_it_ended(code)} while booting")
                 return None
+            self._observe_workers()  # somebody may have become ready meanwhile
             if not self._booted and not self._reloading.is_under_way:
                 if code == self.WORKER_BOOT_ERROR:
                     return HaltServer("Worker failed to boot.", code)
@@ -594,7 +595,8 @@ class Arbiter:
                     self.log.warning("Worker (pid:%s) did not leave in time: killed", record.pid)
                 self.kill_worker(record.pid, signal.SIGKILL)
         ready = sum(record.is_ready for record in self._records.values())
-        if not self._booted and ready >= self.num_workers:
+        # TTIN may come before the first workers are ready: they are enough.
+        if not self._booted and ready >= min(self.num_workers, self.cfg.workers):
             self._booted = True
             self._supervisor.notify("READY=1")
         self._supervisor.status(ready, self.num_workers)

@@ -128,7 +128,8 @@ class Deployment:
         for pattern, word in VARYING:
             text = pattern.sub(word, text)
         for pid in self._pids:
-            text = re.sub(rf"(?<!\d){pid}(?!\d)", "<pid>", text)
+            # A length or a port may be the same number: pids stand in brackets, after a colon, or first in a line.
+            text = re.sub(rf"(?m)(?:^|(?<=[\[(<_:])|(?<=: )){pid}(?!\d)", "<pid>", text)
         return re.sub(r"\b(gunicorn|cyhorn)(/?)[ /]?\d+\.\d+(\.\d+)?\b", r"\1\2 <version>", text)
 
     def log_files(self) -> dict[str, Path]:
@@ -310,20 +311,24 @@ class Deployment:
 
         Waits for `logged` lines of the access log: it may be written after the answer.
         """
-        lines = self._access_lines()
+        method, target = request.decode("latin-1").split(" ")[:2]
+        lines = self._access_lines(method, target)
         with self.connect() as connection:
             connection.sendall(request)
-            method, target = request.decode("latin-1").split(" ")[:2]
             answers = list(read_answers(connection, method))
-        self._until(lambda: self._access_lines() >= lines + logged, f"an access log line for {target}")
+        self._until(
+            lambda: self._access_lines(method, target) >= lines + logged, f"an access log line for {target}"
+        )
         for answer in answers:
             fields = [self.neutral(field) for field in answer.fields]
             self.note(f"{method} {target}", Answer(answer.status, fields, self.neutral(answer.body)))
         return answers
 
-    def _access_lines(self) -> int:
-        """How many lines there are that no process has put its name to: those of the access log among them."""
-        return sum(not PROCESS.search(line) for line in self.text().splitlines())
+    def _access_lines(self, method: str, target: str) -> int:
+        """How many lines there are for such a request, that no process has put its name to."""
+        path = re.escape(target.partition("?")[0])
+        line = re.compile(rf'\b{method}(?: |", "U": "){path}[ ?"]')
+        return sum(bool(line.search(text) and not PROCESS.search(text)) for text in self.text().splitlines())
 
     # --- the account of its end -------------------------------------------------------------
 

@@ -58,7 +58,8 @@ def test_the_logs_have_the_same_lines(name: str, pair: tuple[Account, Account]) 
         for who in ("masters", "workers", "others"):
             expected = differences.lines(name, "gunicorn", pair[0].logs[log][who])
             told = differences.lines(name, "cyhorn", pair[1].logs[log][who])
-            if who == "workers":
+            if who != "masters":
+                # A client may have its answer, and another worker's too, before the first one has written its line.
                 expected, told = sorted(expected), sorted(told)
             assert_same(expected, told, f"{log}, {who}")
 

@@ -199,6 +199,8 @@ def test_without_a_spool_that_one_upload_is_507_and_nobody_else_notices(
 def test_a_log_that_cannot_be_written_stops_neither_master_nor_worker(
     serve_workload: Serve, tmp_path: Path, log: str
 ) -> None:
+    # Not the one that says on its standard output that it is loaded: that could not be written either.
+    (tmp_path / "app.py").write_text("from tests.integration.workload import app\n")
     logs = tmp_path / "logs"
     logs.mkdir()
     where = {"/dev/full": "/dev/full", "closed pipe": "-", "folder gone": str(logs / "log")}[log]
@@ -209,11 +211,22 @@ def test_a_log_that_cannot_be_written_stops_neither_master_nor_worker(
 
     def connect() -> socket.socket:
         connection = socket.socket(socket.AF_UNIX)
-        connection.settimeout(20)
-        connection.connect(str(path))
+        try:
+            connection.settimeout(20)
+            connection.connect(str(path))
+        except OSError:
+            connection.close()
+            raise
         return connection
 
-    until(path.exists, "the socket")
+    def listens() -> bool:
+        try:
+            connect().close()
+        except OSError:
+            return False
+        return True
+
+    until(listens, "a listener")
     client = KeptConnection(connect)
     assert client.ask("/").body == b"ok"
     if log == "closed pipe":
@@ -227,9 +240,11 @@ def test_a_log_that_cannot_be_written_stops_neither_master_nor_worker(
     server.signal(signal.SIGUSR1)
     server.signal(signal.SIGTTIN)
     until(lambda: len(server.workers()) == 2, "two workers")
+    workers = server.workers()
     with Traffic(connect, 2, keep_alive=False) as traffic:
         traffic.wait(50)
     assert traffic.failures == []
+    assert server.workers() == workers
     client.close()
     server.signal(signal.SIGTERM)
     assert server.wait_exit() == 0

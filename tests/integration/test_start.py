@@ -67,6 +67,25 @@ def test_a_boot_that_fails_ends_the_master_with_its_code(
     assert not (tmp_path / "pid").exists()
 
 
+@pytest.mark.rule(7, 8)
+@pytest.mark.provokes("post_worker_init", "Exception in worker process", "exited with code", "Workers do not stay up")
+def test_a_worker_that_was_added_too_early_and_fails_does_not_end_the_one_that_serves(serve_any: Serve) -> None:
+    hook = """
+import os, signal
+
+def post_worker_init(worker):
+    if worker.age == 1:
+        os.kill(worker.ppid, signal.SIGTTIN)  # before the master can know that this one is ready
+    else:
+        raise RuntimeError("broken")
+"""
+    server = serve_any(f"workers = 1\n{hook}")
+    server.wait_for("exited with code 3", 2)
+    assert server.get() == "one"
+    assert server.process.poll() is None
+    assert server.stop() == 0
+
+
 @pytest.mark.parametrize("source", ["raise RuntimeError('broken')", "app = 3"])
 @pytest.mark.rule(7)
 @pytest.mark.provokes("cannot be preloaded")
