@@ -28,7 +28,7 @@ from reliability.contestants import COMPILED, PURE, write
 from reliability.scenarios.upgrade import begin
 from tests.integration.accounts import open_files, resident
 from tests.integration.client import Failed, KeptConnection, reset
-from tests.integration.harness import Server, processes, until
+from tests.integration.harness import Server, listens, processes, until
 
 #: Seconds after a kill within which what that worker held may be missed.
 WAKE = 3.0
@@ -261,7 +261,7 @@ def main() -> int:
         who = PURE if options.pure else COMPILED
         server = who.start(Path(name), config, bind="", at=f"{name}/socket")
         try:
-            until(lambda: Path(name, "socket").exists() and len(server.workers()) == 2, "the start")
+            until(lambda: listens(Path(name, "socket")) and len(server.workers()) == 2, "the start")
             soak = Soak(server)
             soak.run(options.minutes * 60)
             os.kill(soak.master, signal.SIGTERM)

@@ -13,7 +13,7 @@ import pytest
 
 from tests.effects.conftest import Launch
 from tests.effects.shows import shows
-from tests.integration.harness import Server, until
+from tests.integration.harness import Server, listens, until
 
 # -- files ------------------------------------------------------------------------------------------
 
@@ -32,7 +32,7 @@ def filed(launch: Launch, tmp_path_factory: pytest.TempPathFactory) -> Server:
     """A server that logs to files, after one request."""
     folder = tmp_path_factory.mktemp("server")
     server = launch(FILES, folder=folder, bind="", at=str(folder / "here.sock"))
-    until((folder / "here.sock").exists, "the socket")
+    until(lambda: listens(folder / "here.sock"), "the socket")
     assert server.ask("/write", "X-Colour: red").json == "written"
     return server
 
@@ -69,7 +69,7 @@ def test_the_server_speaks_to_the_file(filed: Server) -> None:
 def test_levels_are_shown_from_this_one_on(filed: Server, launch: Launch) -> None:
     holds(filed, "error.log", r"\[DEBUG\]")
     quiet = launch("loglevel = 'error'\nbind = 'unix:here.sock'", bind="")
-    until((quiet.folder / "here.sock").exists, "the socket")
+    until(lambda: listens(quiet.folder / "here.sock"), "the socket")
     until(lambda: quiet.seen("^LOADED"), "the worker")
     assert quiet.stop() == 0
     assert not quiet.seen(r"\[(DEBUG|INFO|WARNING)\]")

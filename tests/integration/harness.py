@@ -113,6 +113,12 @@ def until(condition: Callable[[], Any], what: str, patience: float = PATIENCE) -
     return value
 
 
+def listens(path: Path) -> bool:
+    """Whether a Unix socket takes connections: a moment earlier there is only its file."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        return connection.connect_ex(str(path)) == 0
+
+
 class Server:
     """A master process in `folder`.
 

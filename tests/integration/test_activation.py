@@ -38,7 +38,7 @@ def test_a_server_is_started_by_its_first_client_and_upgraded_on_the_same_socket
         wrapper=f"PATHS = {paths!r}\n{ACTIVATE}",
         at=paths[0],
     )
-    until(lambda: all(os.path.exists(path) for path in paths), "the sockets")
+    server.wait_for("Listening on .* as 4")  # the tool; a socket's file is there a moment before it listens
     assert server.get() == "one"  # the first client has waited for the start
     (line,) = server.wait_for("Listening at")
     assert all(f"unix:{path}" in line for path in paths)

@@ -21,7 +21,7 @@ import pytest
 from cyhorn.app import ctl
 from cyhorn.master.control import MAX_CLIENTS, MAX_FRAME
 from tests.integration.control import Refused, ask, connect, frame, read, request
-from tests.integration.harness import APPLICATION, ROOT, Server, answer, is_alive, until
+from tests.integration.harness import APPLICATION, ROOT, Server, answer, is_alive, listens, until
 from tests.integration.test_upgrade import gone, upgrade
 
 Serve = Callable[..., Server]
@@ -453,7 +453,7 @@ def test_it_is_right_over_an_upgrade_and_a_rollback(serve_any: Serve, tmp_path: 
     answers(path, server.pid)
     assert ask(path, "shutdown")["mode"] == "graceful"
     assert server.process.wait(20) == 0
-    until(lambda: path.exists(), "the promotion")
+    until(lambda: listens(path), "the promotion")
     assert not successor.exists()
     answers(path, new)
     ask(path, "shutdown quick")
@@ -467,7 +467,7 @@ def test_a_daemon_that_changes_its_directory_has_it_there(serve_any: Serve, tmp_
     server = serve_any(f"{GIVEN}\nchdir = 'site'\ndaemon = True\npidfile = 'pid'\nerrorlog = 'log'")
     assert server.wait_exit() == 0
     path = tmp_path / "site" / "ctl"
-    until(lambda: path.exists(), "the control socket")
+    until(lambda: listens(path), "the control socket")
     pid = ask(path, "show stats")["pid"]
     assert (tmp_path / "site" / "pid").read_text() == f"{pid}\n"
     ask(path, "shutdown")

@@ -18,7 +18,7 @@ import pytest
 
 from tests.integration.accounts import forget_peak, open_files, peak, processor_seconds, threads
 from tests.integration.client import KeptConnection, Traffic, drip, reset
-from tests.integration.harness import SOON, Server, until
+from tests.integration.harness import SOON, Server, listens, until
 
 Serve = Callable[..., Server]
 MEGABYTE = 1 << 20
@@ -219,14 +219,7 @@ def test_a_log_that_cannot_be_written_stops_neither_master_nor_worker(
             raise
         return connection
 
-    def listens() -> bool:
-        try:
-            connect().close()
-        except OSError:
-            return False
-        return True
-
-    until(listens, "a listener")
+    until(lambda: listens(path), "the socket")
     client = KeptConnection(connect)
     assert client.ask("/").body == b"ok"
     if log == "closed pipe":
