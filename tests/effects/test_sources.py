@@ -34,7 +34,7 @@ def test_imports_of_gunicorn_find_cyhorn(launch: Launch, tmp_path: Path) -> None
     assert launch("gunicorn_compat = True", **there).ask("/").status == 200
     server = launch("", **there)
     assert server.wait_exit() == 3
-    assert server.seen("No module named 'gunicorn'")
+    server.wait_for("No module named 'gunicorn'")
 
 
 PASTE = """
@@ -89,5 +89,5 @@ def test_a_configuration_is_printed(launch: Launch) -> None:
         ("backlog = 9", "the environment variable CYHORN_BACKLOG"),
         ("keepalive = 75", "default"),
     ):
-        assert server.seen(rf"^{re.escape(setting)} +# {re.escape(source)}$"), setting
+        server.wait_for(rf"^{re.escape(setting)} +# {re.escape(source)}$")
     assert not server.seen("Listening")

@@ -97,7 +97,7 @@ def test_a_version_is_ignored_and_warned_about(plain: Server) -> None:
     with handshake(plain, trusting()) as connection:
         assert connection.version() == "TLSv1.3"
     assert len(plain.seen("ssl_version")) == 1
-    assert plain.seen(r"\[WARNING\] ssl_version \(\./cyhorn\.conf\.py:\d+\): it is ignored")
+    plain.wait_for(r"\[WARNING\] ssl_version \(\./cyhorn\.conf\.py:\d+\): it is ignored")
 
 
 @shows("do_handshake_on_connect", "one line at start says that handshakes block nobody; others are answered during one")

@@ -108,7 +108,7 @@ def test_a_busy_worker_has_so_long_to_stop(launch: Launch) -> None:
         begun = time.monotonic()
         assert server.stop() == 0
         assert 0.9 < time.monotonic() - begun < 15
-    assert server.seen("killed|SIGKILL")
+    server.wait_for("killed|SIGKILL")
 
 
 RELOADED = """

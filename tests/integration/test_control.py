@@ -340,7 +340,8 @@ def test_a_shutdown_is_answered_and_takes_the_file_along(serve_any: Serve, order
 def test_a_server_that_does_not_boot_leaves_no_file(serve_any: Serve, tmp_path: Path) -> None:
     server = serve_any(f"{GIVEN}\ndef post_fork(server, worker): raise RuntimeError('no')\n")
     assert server.wait_exit() == 3
-    assert server.seen("Control socket: ") and not (tmp_path / "ctl").exists()
+    server.wait_for("Control socket: ")
+    assert not (tmp_path / "ctl").exists()
 
 
 @pytest.mark.provokes("nowhere/ctl")

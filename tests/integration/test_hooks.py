@@ -106,7 +106,7 @@ def test_a_hook_of_the_start_that_raises_ends_it_with_1(serve_any: Serve, tmp_pa
         f"def {hook}(server):\n    raise RuntimeError('boom')\npidfile = 'pid'\nbind = 'unix:socket'", bind=""
     )
     assert server.wait_exit() == 1
-    assert server.seen(f"The hook {hook} failed: RuntimeError")
+    server.wait_for(f"The hook {hook} failed: RuntimeError")
     assert len(server.seen("^Traceback")) == 1
     assert not (tmp_path / "pid").exists() and not (tmp_path / "socket").exists()
     assert not server.seen("Booting worker")
@@ -119,7 +119,7 @@ def test_a_hook_of_the_boot_that_raises_fails_the_boot(serve_any: Serve, hook: s
     parameters = "worker" if hook == "post_worker_init" else "server, worker"
     server = serve_any(f"def {hook}({parameters}):\n    raise RuntimeError('boom')\n")
     assert server.wait_exit() == 3
-    assert server.seen(rf"\[ERROR\] .*The hook {hook} failed: RuntimeError")
+    server.wait_for(rf"\[ERROR\] .*The hook {hook} failed: RuntimeError")
     assert len(server.seen("^Traceback")) == 1
 
 
@@ -165,5 +165,5 @@ def test_hooks_that_raise_later_are_logged_and_end_nothing(serve_any: Serve) -> 
     server.signal(signal.SIGINT)
     assert server.wait_exit() == 0
     for hook in ("child_exit", "worker_exit", "worker_int", "on_reload", "on_exit", "nworkers_changed"):
-        assert server.seen(rf"\[ERROR\] The hook {hook} failed"), hook
+        server.wait_for(rf"\[ERROR\] The hook {hook} failed")
     until(lambda: server.zombies() == [], "no zombie", SOON)

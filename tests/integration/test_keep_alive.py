@@ -30,7 +30,7 @@ def test_reloads_scaling_and_recycling_cost_no_client_an_answer(serve_workload: 
             server.signal(signal.SIGTTOU)
             fresh.wait(50)
     assert kept.failures == [] and fresh.failures == []
-    assert server.seen("Autorestarting worker")
+    server.wait_for("Autorestarting worker")
     # A request that crossed the end of an idle connection was asked again: rare, for the end is announced.
     assert kept.counts["retry"] * 50 <= kept.counts["whole"]
     until(lambda: len(server.workers()) == 2, "two workers")

@@ -262,7 +262,7 @@ def test_old_workers_that_do_not_leave_are_killed_after_their_grace(serve: Serve
         mark = reload(server)
         server.wait_for("Reload done", mark)
         until(lambda: not is_alive(old), "the end of the stuck worker", SOON)
-    assert server.seen(rf"Worker \(pid:{old}\) did not leave in time", mark)
+    server.wait_for(rf"Worker \(pid:{old}\) did not leave in time", mark)
     server.serves("two")
 
 

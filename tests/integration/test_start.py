@@ -32,7 +32,8 @@ def test_it_says_what_it_runs_and_where_it_listens(serve: Serve) -> None:
     assert places == sorted(places)
     assert server.get() == "one"
     assert server.stop() == 0
-    assert server.seen("Handling signal: term") and server.seen("Shutting down: Master")
+    server.wait_for("Handling signal: term")
+    server.wait_for("Shutting down: Master")
     assert len(server.seen(r"Worker exiting \(pid: \d+\)")) == 2
 
 
@@ -61,7 +62,7 @@ def test_a_boot_that_fails_ends_the_master_with_its_code(
     (tmp_path / "app.py").write_text(source + "\n")
     server = serve_any("workers = 3\npidfile = 'pid'")
     assert server.wait_exit() == code
-    assert server.seen(f"Reason: {line}")
+    server.wait_for(f"Reason: {line}")
     assert tracebacks(server) <= 3
     assert len(server.seen("Booting worker")) <= 3  # none again; one may have been told to stop before it said so
     assert not (tmp_path / "pid").exists()
@@ -101,7 +102,7 @@ def test_an_application_that_exits_while_it_loads_is_named_as_the_cause(
     (tmp_path / "app.py").write_text("import sys; sys.exit(7)\n")
     server = serve_any()
     assert server.wait_exit() == 3
-    assert server.seen(r"The application called sys\.exit\(7\)")
+    server.wait_for(r"The application called sys\.exit\(7\)")
 
 
 @pytest.mark.rule(2, 4, 5)
@@ -149,7 +150,7 @@ def test_a_live_pid_file_is_refused_and_left(serve_any: Serve, tmp_path: Path) -
     (tmp_path / "pid").write_text(f"{os.getpid()}\n")
     server = serve_any("pidfile = 'pid'")
     assert server.wait_exit() == 1
-    assert server.seen(f"Already running on PID {os.getpid()}")
+    server.wait_for(f"Already running on PID {os.getpid()}")
     assert not server.seen("Listening at")
     assert tracebacks(server) == 0
     assert (tmp_path / "pid").read_text() == f"{os.getpid()}\n"
@@ -160,7 +161,7 @@ def test_a_live_pid_file_is_refused_and_left(serve_any: Serve, tmp_path: Path) -
 def test_a_pid_file_that_cannot_be_written_is_one_line_and_1(serve_any: Serve, tmp_path: Path) -> None:
     server = serve_any("pidfile = 'nowhere/pid'")
     assert server.wait_exit() == 1
-    assert server.seen(r"pidfile \(\./cyhorn\.conf\.py:1\): cannot write 'nowhere/pid'")
+    server.wait_for(r"pidfile \(\./cyhorn\.conf\.py:1\): cannot write 'nowhere/pid'")
     assert tracebacks(server) == 0
 
 

@@ -183,7 +183,7 @@ def test_a_worker_that_recycles_itself_is_replaced_before_it_is_gone(serve: Serv
     with Load(server, clients=2) as load:
         load.wait(40)
     assert load.failures == []
-    assert server.seen("Autorestarting worker after current request")
+    server.wait_for("Autorestarting worker after current request")
     assert not server.seen("ERROR|WARNING|^Traceback")
 
 

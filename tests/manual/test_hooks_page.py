@@ -119,7 +119,7 @@ def test_the_example_of_a_hook_logs_what_the_page_shows(story: Server, hook: str
     for line in LINES[hook]:
         level, _, message = line.partition(" ")
         expected = re.escape(level) + " " + pattern_of(message)
-        assert story.seen(rf"{expected}$"), f"{line}\n{story.log()}"
+        story.wait_for(rf"{expected}$")
 
 
 def test_no_hook_has_failed(story: Server) -> None:
