@@ -11,6 +11,8 @@
     /stream?N         N blocks of 64 KiB without a length; counts how often such a body was closed
     /closed           that count
     /large?N          the same blocks in one list
+    /file?N           the same blocks in a file, by wsgi.file_wrapper
+    /peer             the address of the client
     /length           how many bytes the body of the request had, read in blocks
     /begin            the same; writes "READING" when it begins
     /greenlets        how many greenlets there are in the process
@@ -24,6 +26,7 @@ import os
 import socket
 import ssl
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -57,8 +60,13 @@ class Stream:
 def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
     """The application."""
     path, query = environ["PATH_INFO"], environ["QUERY_STRING"]
-    if path in ("/stream", "/large"):
+    if path in ("/stream", "/large", "/file"):
         start_response("200 OK", [("Content-Type", "application/octet-stream")])
+        if path == "/file":
+            file = tempfile.TemporaryFile()
+            file.writelines(Stream(int(query)))
+            file.seek(0)
+            return environ["wsgi.file_wrapper"](file)
         return Stream(int(query)) if path == "/stream" else [BLOCK] * int(query)
     body = PAGES.get(path, lambda environ, query: "ok")(environ, query).encode()
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
@@ -142,6 +150,7 @@ PAGES: dict[str, Callable[[dict[str, Any], str], str]] = {
     "/length": _length,
     "/begin": _begin,
     "/greenlets": _greenlets,
+    "/peer": lambda environ, query: environ["REMOTE_ADDR"],
 }
 
 os.write(1, b"LOADED in %d\n" % os.getpid())

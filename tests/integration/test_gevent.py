@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import socket
 import ssl
@@ -138,7 +139,7 @@ def test_pipelined_requests_are_answered_in_order_while_they_wait(green: Server)
 # -- slow clients --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("target", ["/stream?160", "/large?160"])
+@pytest.mark.parametrize("target", ["/stream?160", "/large?160", "/file?160"])
 def test_others_are_served_while_a_response_waits_for_its_reader(green: Server, target: str) -> None:
     slow = socket.socket()
     slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
@@ -163,6 +164,19 @@ def test_others_are_served_while_a_body_comes_slowly(green: Server) -> None:
         assert [green.get("/") for _ in range(20)] == ["ok"] * 20
         slow.sendall(b"x" * 299_995)
         assert answer(slow) == "300000"
+
+
+def test_others_are_served_while_a_proxy_header_comes_slowly(serve: Serve) -> None:
+    server = serve("proxy_protocol = True", application=GREEN).ready()
+    request = b"GET /peer HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    with server.connect() as slow:
+        slow.sendall(b"PROXY TCP4 192.0.2.1 192.0.2.9")
+        for number in range(20):
+            with server.connect() as quick:
+                quick.sendall(b"PROXY TCP4 192.0.2.%d 192.0.2.9 1000 80\r\n" % (number + 2) + request)
+                assert answer(quick) == f"192.0.2.{number + 2}"
+        slow.sendall(b" 1000 80\r\n" + request)
+        assert answer(slow) == "192.0.2.1"
 
 
 def test_a_body_is_closed_once_when_its_reader_leaves(green: Server) -> None:
@@ -270,6 +284,20 @@ def test_usr1_opens_the_logs_anew(serve: Serve, tmp_path: Path) -> None:
     log.rename(tmp_path / "old.log")
     server.signal(signal.SIGUSR1)
     until(lambda: server.get("/") and log.exists() and log.read_text(), "a line in the new file")
+
+
+def test_lines_of_requests_that_wait_beside_each_other_go_to_syslog(serve: Serve) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as daemon:
+        daemon.bind(("127.0.0.1", 0))
+        daemon.settimeout(20)
+        address = f"udp://127.0.0.1:{daemon.getsockname()[1]}"
+        server = serve(f"syslog = True\nsyslog_addr = {address!r}\naccess_log_format = 'ASKED %(U)s'", application=GREEN)
+        server.ready()
+        with holding(server, "logged", 20):
+            assert server.get("/length") == "0"
+        told: list[str] = []
+        while told.count("/hold") < 20 or "/length" not in told:
+            told += re.findall(r"ASKED (\S+)\0$", daemon.recv(65536).decode())
 
 
 @pytest.mark.provokes("Reloader is on", "reload")
