@@ -75,7 +75,9 @@ def test_a_longer_field_is_refused(small: Server) -> None:
 
 @shows("limit_request_body", "a body one byte longer is answered 413 and the application is not called")
 def test_a_longer_body_is_refused(small: Server) -> None:
+    mark = small.mark()
     assert small.ask("/body", method="POST", body=b"x" * 1000).json["length"] == 1000
+    small.wait_for("CALLED", mark)
     mark = small.mark()
     assert small.ask("/body", method="POST", body=b"x" * 1001).status == 413
     assert not small.seen("CALLED", mark)

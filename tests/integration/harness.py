@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
 import signal
 import socket
 import ssl
@@ -176,11 +177,14 @@ class Server:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
+            bufsize=0,
             pass_fds=pass_fds,
         )
         self.pid = self.process.pid
+        assert self.process.stdout is not None
+        self._stdout = self.process.stdout.fileno()
+        os.set_blocking(self._stdout, False)
+        self._begun = b""  # a line without its end
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -202,20 +206,34 @@ class Server:
     # --- its log -------------------------------------------------------------------------
 
     def _read(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            with self._news:
-                self.lines.append(line.rstrip("\n"))
-                self._news.notify_all()
+        output = select.poll()
+        output.register(self._stdout, select.POLLIN)
+        while not self._finished:
+            output.poll()
+            self._take()
+
+    def _take(self) -> None:
+        """Add to `lines` what the processes have written up to now, whether the reader had its turn or not."""
         with self._news:
-            self._finished = True
+            while not self._finished:
+                try:
+                    received = os.read(self._stdout, 65536)
+                except BlockingIOError:
+                    break
+                self._finished = not received
+                *lines, self._begun = (self._begun + received).split(b"\n")
+                if self._finished and self._begun:
+                    lines.append(self._begun)
+                self.lines += [line.decode(errors="replace") for line in lines]
             self._news.notify_all()
 
     def log(self) -> str:
+        self._take()
         return "\n".join(self.lines)
 
     def mark(self) -> int:
         """Where the log is now: `wait_for` looks behind it."""
+        self._take()
         return len(self.lines)
 
     def wait_for(self, pattern: str, since: int = 0, count: int = 1, patience: float = PATIENCE) -> list[str]:
@@ -240,6 +258,7 @@ class Server:
 
         A traceback belongs to the line before it.
         """
+        self._take()
         found, expected = [], False
         for line in list(self.lines):
             begins = _LINE.search(line)
@@ -250,6 +269,8 @@ class Server:
         return found
 
     def seen(self, pattern: str, since: int = 0) -> list[str]:
+        """The lines behind `since` that match, of all that has been written."""
+        self._take()
         return [line for line in self.lines[since:] if re.search(pattern, line)]
 
     # --- its processes -------------------------------------------------------------------
