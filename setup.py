@@ -35,6 +35,7 @@ ROOT = Path(__file__).resolve().parent
 BUILDS = ("require", "pure")
 MODULES = (
     "_parser",
+    "_chunked",
     "_environ",
     "_writer",
     "_access",

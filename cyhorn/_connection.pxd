@@ -1,7 +1,8 @@
 # The compiled connection's types, for the request cycle and the loop.
 
 from cyhorn._environ cimport EnvironBuilder
-from cyhorn._parser cimport ChunkedDecoder, RequestHead, RequestParser
+from cyhorn._chunked cimport ChunkedDecoder
+from cyhorn._parser cimport RequestHead, RequestParser
 from cyhorn._pulse cimport Caller, Pulse
 from cyhorn._writer cimport OutputBuffer
 

@@ -15,8 +15,9 @@ import socket
 import time
 from typing import TYPE_CHECKING, Any
 
+from cyhorn._chunked_py import ChunkedDecoder
 from cyhorn._environ_py import EnvironBuilder
-from cyhorn._parser_py import ChunkedDecoder, RequestHead, RequestParser
+from cyhorn._parser_py import RequestHead, RequestParser
 from cyhorn._pulse_py import Pulse
 from cyhorn._writer_py import OutputBuffer
 from cyhorn.errors import ClientDisconnected, Code, ResponseCut, http_error

@@ -23,6 +23,7 @@ import os
 #: The extension modules. All of them are used, or none.
 MODULES = (
     "_parser",
+    "_chunked",
     "_environ",
     "_writer",
     "_access",

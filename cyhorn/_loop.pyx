@@ -19,6 +19,7 @@ from libc.errno cimport EAGAIN, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, errno
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
+from cyhorn._chunked cimport CHUNK_DATA, CHUNK_END, ChunkedDecoder
 from cyhorn._connection cimport (
     ADDRESS_SIZE,
     BODY,
@@ -37,8 +38,7 @@ from cyhorn._connection cimport (
 )
 from cyhorn._cycle cimport RequestCycle
 from cyhorn._environ cimport EnvironBuilder
-from cyhorn._parser cimport CHUNK_DATA, CHUNK_END, ChunkedDecoder, LineCache, RequestParser
-from cyhorn._parser cimport build_head, refusal
+from cyhorn._parser cimport LineCache, RequestParser, build_head, refusal
 from cyhorn._pulse cimport METHOD_SIZE, Pulse
 from cyhorn._system cimport (
     CLOCK_MONOTONIC,

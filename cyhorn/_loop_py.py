@@ -29,6 +29,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
+from cyhorn._chunked_py import ChunkedDecoder
 from cyhorn._connection_py import (
     BODY,
     CALLING,
@@ -44,7 +45,7 @@ from cyhorn._connection_py import (
 )
 from cyhorn._cycle_py import RequestCycle
 from cyhorn._environ_py import EnvironBuilder
-from cyhorn._parser_py import ChunkedDecoder, RequestParser, refusal
+from cyhorn._parser_py import RequestParser, refusal
 from cyhorn._pulse_py import Pulse
 from cyhorn.errors import ClientDisconnected, Code, HttpError, Stopped, TakenOver, http_error
 from cyhorn.native import native

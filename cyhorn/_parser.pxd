@@ -2,6 +2,19 @@
 
 cimport cython
 
+# Classes of characters: bits of CLASS.
+cdef enum:
+    TCHAR = 1
+    VALUE = 2
+    TARGET = 4
+    METHOD = 8
+    REG_NAME = 16
+    HEXDIG = 32
+    QUOTED_TEXT = 64
+    IP_FUTURE = 128
+
+cdef unsigned char CLASS[256]
+
 cdef struct Span:
     # A piece of the head: offset from the head's first byte, and length, in bytes.
     unsigned int start
@@ -137,50 +150,18 @@ cdef class RequestHead:
 cdef RequestHead build_head(RequestParser parser, const unsigned char *p)
 # The exception for the head at `p` that `parser` has just refused, or found and its reader refuses.
 cdef object refusal(RequestParser parser, const unsigned char *p, int code)
+# Fill the spans and flags of the field line p[start:stop], p[stop] being its CR.
+# Returns 0 or a Code (9112 5).
+cdef int scan_field(
+    const unsigned char *p, Py_ssize_t start, Py_ssize_t stop, bint strip_spaces, Field *field
+) noexcept
+# Add the line p[start:stop] to the field's value. A line of white space adds nothing.
+cdef void append_fold(
+    const unsigned char *p, Py_ssize_t start, Py_ssize_t stop, Field *field, int flags
+) noexcept
+# (NAME, value) of the field, as in RequestHead.fields.
+cdef tuple field_pair(const unsigned char *p, const Field *field)
+# `stop`, or `length`; ValueError when it and `start` do not lie within `length`.
+cdef Py_ssize_t bounds(Py_ssize_t length, Py_ssize_t start, object stop) except -1
 # The field's value; each fold of a folded one is one space (9112 5.2).
 cdef str field_value(const unsigned char *p, const Field *field)
-
-
-cdef enum ChunkEvent:
-    CHUNK_MORE = 0        # more bytes are needed
-    CHUNK_DATA = 1        # `data`, `length` hold a piece of the body
-    CHUNK_END = 2         # the body and its trailers are complete
-
-
-@cython.final
-cdef class ChunkedDecoder:
-    cdef readonly long long limit_request_body   # bytes; 0: no limit
-    cdef readonly Py_ssize_t limit_request_fields
-    cdef readonly Py_ssize_t limit_request_field_size
-    cdef readonly bint strip_header_spaces
-    cdef readonly bint permit_obsolete_folding
-    cdef readonly long long size                 # bytes of body seen
-    cdef readonly bint done
-    # The piece that step() found.
-    cdef const unsigned char *data
-    cdef Py_ssize_t length
-
-    # Private: where in the grammar the next byte stands, and the trailers so far.
-    cdef int state
-    cdef int digits
-    cdef int extensions              # bytes of them in the whole body
-    cdef unsigned long long chunk    # the chunk's size; then, what is missing of its data
-    cdef unsigned char *section      # the trailer section: its lines with their ends
-    cdef Py_ssize_t section_length
-    cdef Py_ssize_t section_capacity
-    cdef Py_ssize_t line_start       # in the section: the line not yet complete
-    cdef Py_ssize_t field_start      # in the section: the last field
-    cdef Py_ssize_t trailer_count
-
-    # Take the next step through p[0:n]: sets consumed[0], returns a ChunkEvent or -Code
-    # (until reset()). Call again with the bytes after consumed until it answers
-    # CHUNK_MORE or CHUNK_END.
-    cdef int step(self, const unsigned char *p, Py_ssize_t n, Py_ssize_t *consumed) noexcept
-    cpdef void reset(self) noexcept
-
-    cdef int take_byte(self, unsigned char byte) noexcept
-    cdef int take_extension_byte(self, unsigned char byte) noexcept
-    cdef int begin_chunk(self) noexcept
-    cdef Py_ssize_t take_trailer_bytes(self, const unsigned char *p, Py_ssize_t n) noexcept
-    cdef int judge_trailer_begun(self, Py_ssize_t seen, bint complete) noexcept
-    cdef int take_trailer(self, Py_ssize_t stop) noexcept

@@ -1,4 +1,4 @@
-"""The request parser and the chunked decoder in Python: the readable specification.
+"""The request parser in Python: the readable specification.
 
 `cyhorn/_parser.pyx` is the compiled twin. It does the same, byte for byte and code
 for code; the two share the data in `grammar` and no code. Neither knows a socket,
@@ -38,12 +38,12 @@ from cyhorn.errors import Code, HttpError, http_error
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
-_LF = re.compile(rb"\n")
+LF = re.compile(rb"\n")
 _CR = re.compile(rb"\r")
-_WHITE = b" \t"
+WHITE = b" \t"
 
 
-def _one_of(characters: frozenset[int]) -> bytes:
+def one_of(characters: frozenset[int]) -> bytes:
     """A regular expression's class of these byte values."""
     return b"[" + b"".join(b"\\x%02x" % value for value in sorted(characters)) + b"]"
 
@@ -52,17 +52,17 @@ def _text(pattern: bytes) -> str:
     return pattern.decode("latin-1")
 
 
-_DIGIT = _one_of(grammar.DIGIT)
-_HEXDIG = _one_of(grammar.HEXDIG)
+_DIGIT = one_of(grammar.DIGIT)
+_HEXDIG = one_of(grammar.HEXDIG)
 
 # token = 1*tchar (9110 5.6.2)
-_TOKEN = re.compile(_one_of(grammar.TCHAR) + rb"+")
+_TOKEN = re.compile(one_of(grammar.TCHAR) + rb"+")
 # method, as most servers take it: a convention, not a rule
 _CONVENTIONAL_METHOD = re.compile(
-    _one_of(grammar.CONVENTIONAL_METHOD) + rb"{%d,%d}" % grammar.CONVENTIONAL_METHOD_LENGTH
+    one_of(grammar.CONVENTIONAL_METHOD) + rb"{%d,%d}" % grammar.CONVENTIONAL_METHOD_LENGTH
 )
 # request-target, before its form is looked at (9112 3.2)
-_TARGET = re.compile(_one_of(grammar.TARGET) + rb"+")
+_TARGET = re.compile(one_of(grammar.TARGET) + rb"+")
 # origin-form = absolute-path [ "?" query ] (9112 3.2.1)
 _PATH_AND_QUERY = re.compile(rb"([^?]*)(?:\?(.*))?", re.DOTALL)
 # absolute-form = absolute-URI, of the schemes http and https (9112 3.2.2)
@@ -70,7 +70,7 @@ _ABSOLUTE = re.compile(rb"https?://([^/?]*)((?:/[^?]*)?)(?:\?(.*))?", re.IGNOREC
 # HTTP-version = HTTP-name "/" DIGIT "." DIGIT (9112 2.3)
 _VERSION = re.compile(rb"HTTP/(" + _DIGIT + rb")\.(" + _DIGIT + rb")")
 # field-value, with the white space around it (9110 5.5)
-_FIELD_VALUE = re.compile(_one_of(grammar.FIELD_VALUE) + rb"*")
+_FIELD_VALUE = re.compile(one_of(grammar.FIELD_VALUE) + rb"*")
 # Content-Length = 1*DIGIT (9110 8.6)
 _DIGITS = re.compile(_text(_DIGIT + rb"+"))
 
@@ -95,10 +95,10 @@ _IPV6 = b"|".join(
 )
 _IPV6 = _IPV6.replace(b"H", _H16).replace(b"L", _LS32)
 # IPvFuture = "v" 1*HEXDIG "." 1*( unreserved / sub-delims / ":" )
-_IP_FUTURE = rb"[vV]" + _HEXDIG + rb"+\." + _one_of(grammar.IP_FUTURE) + rb"+"
+_IP_FUTURE = rb"[vV]" + _HEXDIG + rb"+\." + one_of(grammar.IP_FUTURE) + rb"+"
 # uri-host = IP-literal / IPv4address / reg-name; an IPv4address is a reg-name too.
 # Here reg-name has at least one character: "http" has no empty host (9110 4.2.1).
-_REG_NAME = rb"(?:" + _one_of(grammar.REG_NAME) + rb"|%" + _HEXDIG + rb"{2})+"
+_REG_NAME = rb"(?:" + one_of(grammar.REG_NAME) + rb"|%" + _HEXDIG + rb"{2})+"
 # Host = uri-host [ ":" port ], port = *DIGIT (9110 7.2, 3986 3.2.3)
 _AUTHORITY = re.compile(
     _text(rb"(?:\[(?:" + _IPV6 + rb"|" + _IP_FUTURE + rb")\]|" + _REG_NAME + rb")(?::(" + _DIGIT + rb"*))?")
@@ -106,7 +106,6 @@ _AUTHORITY = re.compile(
 
 _SINGLETONS = frozenset(name.decode().upper() for name in grammar.SINGLETON_FIELDS)
 _UNFOLDABLE = frozenset(name.decode().upper() for name in grammar.UNFOLDABLE_FIELDS)
-_FORBIDDEN_TRAILERS = frozenset(name.decode().upper() for name in grammar.FORBIDDEN_TRAILERS)
 _CHUNKED = grammar.CHUNKED.decode()
 _IDENTITY = grammar.IDENTITY.decode()
 
@@ -117,13 +116,13 @@ _FAST_HEAD = re.compile(
     rb"(?:\r\n)?("
     + _CONVENTIONAL_METHOD.pattern
     + rb") ((/"
-    + _one_of(grammar.TARGET - frozenset(b"?"))
+    + one_of(grammar.TARGET - frozenset(b"?"))
     + rb"*)(?:\?("
-    + _one_of(grammar.TARGET)
+    + one_of(grammar.TARGET)
     + rb"*))?) HTTP/1\.([01])\r\n((?:"
     + _TOKEN.pattern
     + rb":"
-    + _one_of(grammar.FIELD_VALUE - frozenset(b"\t"))
+    + one_of(grammar.FIELD_VALUE - frozenset(b"\t"))
     + rb"*\r\n)*)\r\n"
 )
 
@@ -147,7 +146,7 @@ def refusal(code: Code, fields: list[tuple[str, str]]) -> HttpError:
     return error
 
 
-def _bounds(data: Buffer, start: int, stop: int | None) -> int:
+def bounds(data: Buffer, start: int, stop: int | None) -> int:
     """`stop`, or the end of `data`; ValueError when the two do not lie within it."""
     if stop is None:
         stop = len(data)
@@ -167,38 +166,38 @@ def _valid_authority(text: str, *, port_needed: bool = False) -> bool:
     return int(port.lstrip("0")[:6] or "0") <= grammar.MAX_PORT
 
 
-def _judge_end(line: bytes) -> bytes:
+def judge_end(line: bytes) -> bytes:
     """The line that ends before an LF, without its CR."""
     if not line.endswith(b"\r"):
         raise http_error(Code.BARE_LF)
     return line[:-1]
 
 
-def _has_bare_cr(data: Buffer, start: int, stop: int) -> bool:
+def has_bare_cr(data: Buffer, start: int, stop: int) -> bool:
     """Whether one of data[start:stop], none of which is followed by an LF, is a CR."""
     return start < stop and _CR.search(data, start, stop) is not None
 
 
-def _split_field(line: bytes, strip_header_spaces: bool) -> tuple[str, str]:
+def split_field(line: bytes, strip_header_spaces: bool) -> tuple[str, str]:
     """Name in upper case and trimmed value of a field line without its CRLF (9112 5)."""
     name, colon, value = line.partition(b":")
     if strip_header_spaces:
-        name = name.rstrip(_WHITE)
+        name = name.rstrip(WHITE)
     if not colon or not _TOKEN.fullmatch(name):
         raise http_error(Code.FIELD_NAME)
     if not _FIELD_VALUE.fullmatch(value):
         raise http_error(Code.FIELD_VALUE)
-    return name.decode("latin-1").upper(), value.strip(_WHITE).decode("latin-1")
+    return name.decode("latin-1").upper(), value.strip(WHITE).decode("latin-1")
 
 
-def _append_fold(fields: list[tuple[str, str]], line: bytes, permitted: bool) -> None:
+def append_fold(fields: list[tuple[str, str]], line: bytes, permitted: bool) -> None:
     """Add an obs-fold line to the last of `fields`: a space and the line, trimmed (9112 5.2)."""
     if not permitted or not fields or fields[-1][0] in _UNFOLDABLE:
         raise http_error(Code.FIELD_FOLDED)
     if not _FIELD_VALUE.fullmatch(line):
         raise http_error(Code.FIELD_VALUE)
     name, value = fields[-1]
-    fields[-1] = (name, f"{value} {line.strip(_WHITE).decode('latin-1')}".strip(" \t"))
+    fields[-1] = (name, f"{value} {line.strip(WHITE).decode('latin-1')}".strip(" \t"))
 
 
 class RequestHead:
@@ -313,7 +312,7 @@ class RequestParser:
         a head the next call reads a new one. Raises HttpError, again and again until
         `reset()`.
         """
-        stop = _bounds(data, start, stop)
+        stop = bounds(data, start, stop)
         if self._failed is not None:
             raise http_error(self._failed)
         try:
@@ -366,14 +365,14 @@ class RequestParser:
         if size < self._scanned:
             return None
         while True:
-            found = _LF.search(data, start + self._scanned, start + size)
+            found = LF.search(data, start + self._scanned, start + size)
             complete = found is not None
             end = found.start() - start if found else size
             self._judge_begun(data, start, end, complete, size)
             self._scanned = end + complete
             if not complete:
                 return None
-            line = _judge_end(bytes(data[start + self._line_start : start + end]))
+            line = judge_end(bytes(data[start + self._line_start : start + end]))
             line_start, self._line_start = self._line_start, end + 1
             if self._method is None:
                 if line:
@@ -384,8 +383,8 @@ class RequestParser:
                     self._empty_line = True
             elif not line:
                 return self._conclude(end + 1)
-            elif line[0] in _WHITE:
-                _append_fold(self._fields, line, self.permit_obsolete_folding)
+            elif line[0] in WHITE:
+                append_fold(self._fields, line, self.permit_obsolete_folding)
             else:
                 self._field_start = line_start
                 self._take_field(line)
@@ -412,7 +411,7 @@ class RequestParser:
         # A CR is known to be bare by the byte behind it. Those that were scanned without an LF
         # had none but, perhaps, their last; those from `limit` on come too late to matter.
         stop = min(end - 1, begin + limit - 2) if limit else end - 1
-        if _has_bare_cr(data, start + max(self._line_start, self._scanned - 1), start + stop):
+        if has_bare_cr(data, start + max(self._line_start, self._scanned - 1), start + stop):
             raise http_error(Code.BARE_CR)
         if limit and end + 1 - begin > limit:
             raise http_error(code)
@@ -469,7 +468,7 @@ class RequestParser:
 
     def _take_field(self, line: bytes) -> None:
         """field-line = field-name ":" OWS field-value OWS (9112 5)."""
-        field = _split_field(line, self.strip_header_spaces)
+        field = split_field(line, self.strip_header_spaces)
         if field[0] == "TRANSFER-ENCODING" and b"\t" in line.partition(b":")[2]:
             self._tab_in_transfer_encoding = True
         self._fields.append(field)
@@ -557,254 +556,3 @@ class RequestParser:
             return persistent
         options = [option.strip(" \t").lower() for option in value.split(",")]
         return "close" not in options and (persistent or "keep-alive" in options)
-
-
-# -- the chunked coding (9112 7.1) ---------------------------------------------------------
-
-# A chunk's first line as most senders write it. Fifteen digits cannot exceed MAX_LENGTH.
-_PLAIN_SIZE_LINE = re.compile(rb"(" + _HEXDIG + rb"{1,15})\r\n")
-
-# States of the decoder, by what the next byte may be.
-_SIZE_FIRST = 0  # the first digit of a chunk size
-_SIZE = 1  # a further digit, or what follows the size
-_SIZE_SPACE = 2  # BWS after the size: an extension has to follow
-_NAME_FIRST = 3  # BWS or the first character of chunk-ext-name
-_NAME = 4
-_NAME_SPACE = 5  # BWS after the name
-_VALUE_FIRST = 6  # BWS or the first character of chunk-ext-val
-_VALUE = 7
-_QUOTED = 8  # within a quoted-string
-_QUOTED_PAIR = 9  # after a backslash in it
-_QUOTED_END = 10  # after its closing quote
-_VALUE_SPACE = 11  # BWS after a value
-_SIZE_LF = 12  # the LF of a chunk's first line
-_DATA = 13
-_DATA_CR = 14
-_DATA_LF = 15
-_TRAILERS = 16  # trailer fields, or the empty line that ends the body
-_DONE = 17
-
-# chunk-ext = *( BWS ";" BWS chunk-ext-name [ BWS "=" BWS ( token / quoted-string ) ] )
-# (9112 7.1.1) as state → what may come → next state. What is not listed is an error.
-_WHITE_SPACE, _END = frozenset(_WHITE), frozenset(b"\r")
-_SEMICOLON, _EQUALS, _QUOTE, _BACKSLASH = (frozenset(mark) for mark in (b";", b"=", b'"', b"\\"))
-_EXTENSION: dict[int, tuple[tuple[frozenset[int], int], ...]] = {
-    _SIZE_SPACE: ((_WHITE_SPACE, _SIZE_SPACE), (_SEMICOLON, _NAME_FIRST)),
-    _NAME_FIRST: ((_WHITE_SPACE, _NAME_FIRST), (grammar.TCHAR, _NAME)),
-    _NAME: (
-        (grammar.TCHAR, _NAME),
-        (_WHITE_SPACE, _NAME_SPACE),
-        (_EQUALS, _VALUE_FIRST),
-        (_SEMICOLON, _NAME_FIRST),
-        (_END, _SIZE_LF),
-    ),
-    _NAME_SPACE: ((_WHITE_SPACE, _NAME_SPACE), (_EQUALS, _VALUE_FIRST), (_SEMICOLON, _NAME_FIRST)),
-    _VALUE_FIRST: ((_WHITE_SPACE, _VALUE_FIRST), (_QUOTE, _QUOTED), (grammar.TCHAR, _VALUE)),
-    _VALUE: (
-        (grammar.TCHAR, _VALUE),
-        (_WHITE_SPACE, _VALUE_SPACE),
-        (_SEMICOLON, _NAME_FIRST),
-        (_END, _SIZE_LF),
-    ),
-    _QUOTED: ((grammar.QUOTED_TEXT, _QUOTED), (_QUOTE, _QUOTED_END), (_BACKSLASH, _QUOTED_PAIR)),
-    _QUOTED_PAIR: ((grammar.QUOTED_PAIR, _QUOTED),),
-    _QUOTED_END: ((_WHITE_SPACE, _VALUE_SPACE), (_SEMICOLON, _NAME_FIRST), (_END, _SIZE_LF)),
-    _VALUE_SPACE: ((_WHITE_SPACE, _VALUE_SPACE), (_SEMICOLON, _NAME_FIRST)),
-}
-
-
-class ChunkedDecoder:
-    """Takes the chunked coding off a body (9112 7.1).
-
-    Everything up to the trailers is judged byte by byte; a trailer field as a line of a
-    head is, its errors being TRAILER, FIELD_COUNT, FIELD_LENGTH and HEAD_LENGTH.
-    `limit_request_body` is bytes of data, judged when a chunk announces its size; zero
-    is no limit. The other parameters are those of `RequestParser`, for the trailers.
-    """
-
-    def __init__(
-        self,
-        *,
-        limit_request_body: int = 0,
-        limit_request_fields: int = 100,
-        limit_request_field_size: int = 8190,
-        strip_header_spaces: bool = False,
-        permit_obsolete_folding: bool = False,
-    ) -> None:
-        if min(limit_request_body, limit_request_fields, limit_request_field_size) < 0:
-            raise ValueError("a limit is negative")
-        self.limit_request_body = limit_request_body
-        self.limit_request_fields = limit_request_fields
-        self.limit_request_field_size = limit_request_field_size
-        self.strip_header_spaces = bool(strip_header_spaces)
-        self.permit_obsolete_folding = bool(permit_obsolete_folding)
-        self.reset()
-
-    def reset(self) -> None:
-        """Be ready for another body."""
-        self._failed: Code | None = None
-        self._state = _SIZE_FIRST
-        self._size = 0
-        self._chunk = 0  # the chunk's size; then, what is missing of its data
-        self._digits = 0
-        self._extensions = 0  # bytes of them in the whole body
-        self._trailers: list[tuple[str, str]] = []
-        self._line = bytearray()  # what is there of a trailer line
-        self._trailer_bytes = 0  # of the lines before it
-        self._field_bytes = 0  # of the last field, its folded lines included
-
-    @property
-    def done(self) -> bool:
-        """Whether the body and its trailers are complete."""
-        return self._state == _DONE
-
-    @property
-    def size(self) -> int:
-        """Bytes of body seen."""
-        return self._size
-
-    @property
-    def trailers(self) -> list[tuple[str, str]]:
-        """The trailer fields seen, as `RequestHead.fields`."""
-        return list(self._trailers)
-
-    def feed(self, data: Buffer, start: int = 0, stop: int | None = None) -> tuple[list[bytes], int]:
-        """Decode data[start:stop]. Returns the pieces of the body in it and the offset
-        after what was taken: `stop`, or less when the body ended. Raises HttpError, again
-        and again until `reset()`.
-        """
-        stop = _bounds(data, start, stop)
-        if self._failed is not None:
-            raise http_error(self._failed)
-        pieces: list[bytes] = []
-        try:
-            while start < stop and self._state != _DONE:
-                if self._state == _DATA:
-                    piece = bytes(data[start : min(stop, start + self._chunk)])
-                    pieces.append(piece)
-                    start += len(piece)
-                    self._size += len(piece)
-                    self._chunk -= len(piece)
-                    if not self._chunk:
-                        self._state = _DATA_CR
-                elif self._state == _TRAILERS:
-                    start = self._take_trailer_bytes(data, start, stop)
-                elif self._state == _SIZE_FIRST and (match := _PLAIN_SIZE_LINE.match(data, start, stop)):
-                    self._chunk = int(match[1], 16)
-                    self._begin_chunk()
-                    start = match.end()
-                else:
-                    self._take_byte(data[start])
-                    start += 1
-        except HttpError as error:
-            self._failed = error.code
-            raise
-        return pieces, start
-
-    def _take_byte(self, byte: int) -> None:
-        """One byte of a chunk's first line, or of the CRLF after its data."""
-        state = self._state
-        if state == _SIZE_FIRST or (state == _SIZE and byte in grammar.HEXDIG):
-            if byte not in grammar.HEXDIG or self._digits == grammar.MAX_CHUNK_SIZE_DIGITS:
-                raise http_error(Code.CHUNK_SIZE)
-            self._digits += 1
-            self._chunk = self._chunk * 16 + int(chr(byte), 16)
-            if self._chunk > grammar.MAX_LENGTH:
-                raise http_error(Code.CHUNK_SIZE)
-            self._state = _SIZE
-        elif state == _SIZE:
-            if byte == 0x0D:
-                self._state = _SIZE_LF
-            elif byte in b"; \t":
-                self._count_extension()
-                self._state = _NAME_FIRST if byte == 0x3B else _SIZE_SPACE
-            else:
-                raise http_error(Code.CHUNK_SIZE)
-        elif state == _SIZE_LF:
-            if byte != 0x0A:
-                raise http_error(Code.CHUNK_SIZE)
-            self._begin_chunk()
-        elif state == _DATA_CR:
-            if byte != 0x0D:
-                raise http_error(Code.CHUNK_DATA)
-            self._state = _DATA_LF
-        elif state == _DATA_LF:
-            if byte != 0x0A:
-                raise http_error(Code.CHUNK_DATA)
-            self._state = _SIZE_FIRST
-        else:
-            self._count_extension(byte)
-            for characters, following in _EXTENSION[state]:
-                if byte in characters:
-                    self._state = following
-                    return
-            raise http_error(Code.CHUNK_EXTENSION)
-
-    def _count_extension(self, byte: int = 0) -> None:
-        """Count a byte of the extensions; the CR that ends them is none."""
-        self._extensions += byte != 0x0D
-        if self._extensions > grammar.MAX_CHUNK_EXTENSIONS:
-            raise http_error(Code.CHUNK_EXTENSION)
-
-    def _begin_chunk(self) -> None:
-        """The chunk's first line is complete: its data comes, or the trailers."""
-        if self._chunk > self.limit_request_body - self._size and self.limit_request_body:
-            raise http_error(Code.BODY_LENGTH)
-        self._digits = 0
-        self._state = _DATA if self._chunk else _TRAILERS
-
-    def _take_trailer_bytes(self, data: Buffer, start: int, stop: int) -> int:
-        """Bytes of the trailers up to the next LF. Returns the offset after them."""
-        # No line is taken beyond its limit, so the memory for it is bounded.
-        most = grammar.MAX_HEAD - self._trailer_bytes - len(self._line)
-        found = _LF.search(data, start, min(stop, start + most))
-        end = found.start() if found else min(stop, start + most)
-        seen = len(self._line)
-        self._line += data[start:end]
-        self._judge_trailer_begun(seen, complete=found is not None)
-        if found is None:
-            return end
-        line = bytes(self._line)
-        self._trailer_bytes += len(line) + 1
-        self._line.clear()
-        if line == b"\r":
-            self._state = _DONE
-        else:
-            try:
-                self._take_trailer(_judge_end(line))
-            except HttpError as error:
-                if error.code is Code.TRAILER_NAME:
-                    raise
-                raise http_error(Code.TRAILER) from None
-        return end + 1
-
-    def _judge_trailer_begun(self, seen: int, *, complete: bool) -> None:
-        """As `RequestParser._judge_begun`, for a trailer line; `seen` bytes of it were judged."""
-        first = bytes(self._line[:1])
-        size = len(self._line)
-        before = 0  # bytes of the field in the lines before this one
-        if first in (b" ", b"\t"):
-            if self.permit_obsolete_folding and self._trailers:
-                before = self._field_bytes
-        elif first and first != b"\r" and len(self._trailers) >= self.limit_request_fields > 0:
-            raise http_error(Code.FIELD_COUNT)
-        limit = self.limit_request_field_size
-        stop = min(size - 1, limit - before - 2) if limit else size - 1
-        if _has_bare_cr(self._line, max(0, seen - 1), stop):
-            raise http_error(Code.TRAILER)
-        if before + size + 1 > limit > 0:
-            raise http_error(Code.FIELD_LENGTH)
-        if not complete and self._trailer_bytes + size >= grammar.MAX_HEAD:
-            raise http_error(Code.HEAD_LENGTH)
-
-    def _take_trailer(self, line: bytes) -> None:
-        """A trailer field's line (9112 7.1.2)."""
-        if line[:1] in (b" ", b"\t"):
-            _append_fold(self._trailers, line, self.permit_obsolete_folding)
-            self._field_bytes += len(line) + 2
-            return
-        name, value = _split_field(line, self.strip_header_spaces)
-        if name in _FORBIDDEN_TRAILERS:
-            raise http_error(Code.TRAILER_NAME)
-        self._trailers.append((name, value))
-        self._field_bytes = len(line) + 2

@@ -1,4 +1,4 @@
-"""Compare the twins of the parser on mutated messages, whole and cut at random.
+"""Compare the twins of the parser and of the chunked decoder on mutated messages, whole and cut at random.
 
     python -m fuzz.fuzz_parser [--seconds N] [--seed N]
 
@@ -15,12 +15,16 @@ import faulthandler
 import sys
 import time
 from random import Random, SystemRandom
+from types import SimpleNamespace
 from typing import Any
 
-from cyhorn import _parser, _parser_py
+from cyhorn import _chunked, _chunked_py, _parser, _parser_py
 from fuzz import mutation
 from fuzz.guard import GuardedMemory
 from tests.twins import harness
+
+COMPILED = SimpleNamespace(name="compiled", parser=_parser, chunked=_chunked)
+PYTHON = SimpleNamespace(name="python", parser=_parser_py, chunked=_chunked_py)
 
 _guarded = GuardedMemory().place
 
@@ -28,17 +32,17 @@ _guarded = GuardedMemory().place
 def compare(name: str, data: bytes, pieces: tuple[int, ...], options: dict[str, Any]) -> str | None:
     """Let `name` of the harness read `data` on both sides, whole and cut; the words for a difference."""
     read = getattr(harness, name)
-    expected = read(_parser_py, data, (), options)
-    for module, at, place in (
-        (_parser, (), _guarded),
-        (_parser, pieces, harness.among_others),
-        (_parser, range(len(data)), _guarded),
-        (_parser_py, pieces, harness.among_others),
+    expected = read(PYTHON, data, (), options)
+    for side, at, place in (
+        (COMPILED, (), _guarded),
+        (COMPILED, pieces, harness.among_others),
+        (COMPILED, range(len(data)), _guarded),
+        (PYTHON, pieces, harness.among_others),
     ):
-        outcome = read(module, data, at, options, place)
+        outcome = read(side, data, at, options, place)
         if outcome != expected:
             return (
-                f"{name}({module.__name__}, {data!r}, {at!r}, {options!r})\n"
+                f"{name}({side.name}, {data!r}, {at!r}, {options!r})\n"
                 f"  gives {outcome!r}\n  and whole in Python {expected!r}"
             )
     return None

@@ -80,7 +80,7 @@ def fuzz(target: str, guide: str, arguments: list[str]) -> None:
 
     if guide == "python":
         with atheris.instrument_imports(include=["cyhorn"]):
-            from cyhorn import _environ_py, _loop_py, _parser_py, _writer_py  # noqa: F401
+            from cyhorn import _chunked_py, _environ_py, _loop_py, _parser_py, _writer_py  # noqa: F401
     chosen = TARGETS[target]
 
     def custom_mutator(data: bytes, max_size: int, seed: int) -> bytes:

@@ -33,7 +33,7 @@ def test_head_in_pieces(benchmark: BenchmarkFixture, impl: str) -> None:
 
 
 def test_chunked_body(benchmark: BenchmarkFixture, impl: str) -> None:
-    decoder = side("parser", impl).ChunkedDecoder()
+    decoder = side("chunked", impl).ChunkedDecoder()
 
     def decode() -> int:
         decoder.reset()

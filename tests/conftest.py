@@ -41,6 +41,7 @@ class Implementation:
         return importlib.import_module(f"cyhorn._{subject}{suffix}")
 
     parser = property(lambda self: self._module("parser"))
+    chunked = property(lambda self: self._module("chunked"))
     environ = property(lambda self: self._module("environ"))
     writer = property(lambda self: self._module("writer"))
     access = property(lambda self: self._module("access"))
@@ -133,5 +134,5 @@ def pytest_xdist_node_collection_finished(node: Any, ids: list[str]) -> None:
 
 @pytest.fixture(scope="session")
 def impl(request: pytest.FixtureRequest) -> Implementation:
-    """The side under test: ``.name``, and its modules ``.parser .environ .writer .access .loop``."""
+    """The side under test: ``.name``, and its modules ``.parser .chunked .environ .writer .access .loop``."""
     return Implementation(request.param)

@@ -14,7 +14,7 @@ from tests.twins.harness import every_cut
 
 def decode(impl: Any, data: bytes, **options: Any) -> tuple[bytes, list[tuple[str, str]]]:
     """The body and the trailers that are all of `data`."""
-    decoder = impl.parser.ChunkedDecoder(**options)
+    decoder = impl.chunked.ChunkedDecoder(**options)
     pieces, after = decoder.feed(data)
     assert (decoder.done, after) == (True, len(data))
     body = b"".join(pieces)
@@ -24,7 +24,7 @@ def decode(impl: Any, data: bytes, **options: Any) -> tuple[bytes, list[tuple[st
 
 def refusal(impl: Any, data: bytes, **options: Any) -> Code:
     """The code that `data` is refused with; the same one when it comes byte by byte."""
-    decoder = impl.parser.ChunkedDecoder(**options)
+    decoder = impl.chunked.ChunkedDecoder(**options)
     with pytest.raises(HttpError) as whole:
         decoder.feed(data)
     decoder.reset()
@@ -50,7 +50,7 @@ def test_chunks_are_joined_until_the_last(impl, data, body):
 
 
 def test_nothing_after_the_body_is_touched(impl):
-    decoder = impl.parser.ChunkedDecoder()
+    decoder = impl.chunked.ChunkedDecoder()
     data = b"xx3\r\nabc\r\n0\r\n\r\nGET / HTTP/1.1\r\n"
     assert decoder.feed(data, 2) == ([b"abc"], data.index(b"GET"))
     assert decoder.done
@@ -63,7 +63,7 @@ def test_nothing_after_the_body_is_touched(impl):
 def test_any_cut_gives_the_same_body(impl):
     data = b'5;a="\\";"\r\nhello\r\n00B\r\n, everybody\r\n0;x\r\nX-A: 1\r\nX-B: 2\r\n\r\n'
     for cuts in every_cut(len(data)):
-        decoder = impl.parser.ChunkedDecoder()
+        decoder = impl.chunked.ChunkedDecoder()
         body = b""
         for start, stop in zip((0, *cuts), (*cuts, len(data)), strict=True):
             assert not decoder.done or start == stop
@@ -89,13 +89,13 @@ def test_any_cut_gives_the_same_body(impl):
     ],
 )
 def test_a_premature_end_never_shows_as_a_complete_body(impl, data):
-    decoder = impl.parser.ChunkedDecoder()
+    decoder = impl.chunked.ChunkedDecoder()
     assert decoder.feed(data)[1] == len(data)
     assert not decoder.done
 
 
 def test_data_comes_through_while_its_chunk_is_incomplete(impl):
-    decoder = impl.parser.ChunkedDecoder()
+    decoder = impl.chunked.ChunkedDecoder()
     assert decoder.feed(b"7fffffffffffffff\r\nab") == ([b"ab"], 20)
     assert decoder.feed(memoryview(b"cd")) == ([b"cd"], 2)
     assert decoder.size == 4
@@ -172,7 +172,7 @@ def test_limit_request_body_is_judged_when_a_chunk_is_announced(impl):
 
 
 def test_after_an_error_the_decoder_stays_refused_until_reset(impl):
-    decoder = impl.parser.ChunkedDecoder()
+    decoder = impl.chunked.ChunkedDecoder()
     for data in (b"x", b"0\r\n\r\n"):
         with pytest.raises(HttpError) as caught:
             decoder.feed(data)
@@ -211,7 +211,7 @@ def test_a_malformed_trailer_is_refused(impl, lines):
 
 @pytest.mark.parametrize("data", [b"0\r\n\rX", b"0\r\nX: a\rb", b"0\r\nX: a\r\r", b"0\r\nX: a\r\n\r\r"])
 def test_a_cr_in_a_trailer_is_refused_at_the_byte_that_is_no_lf(impl, data):
-    decoder = impl.parser.ChunkedDecoder()
+    decoder = impl.chunked.ChunkedDecoder()
     assert decoder.feed(data[:-1]) == ([], len(data) - 1)
     with pytest.raises(HttpError) as caught:
         decoder.feed(data[-1:])
@@ -224,7 +224,7 @@ def test_of_a_bare_cr_and_a_trailer_too_long_the_first_on_the_wire_is_told(impl,
     data = b"0\r\n" + line[:place] + b"\r" + line[place:]
     for end in (b"", b"\r\n\r\n"):
         for size in (1, len(data + end)):
-            decoder = impl.parser.ChunkedDecoder(limit_request_field_size=20)
+            decoder = impl.chunked.ChunkedDecoder(limit_request_field_size=20)
             with pytest.raises(HttpError) as caught:
                 for start in range(0, len(data + end), size):
                     decoder.feed((data + end)[start : start + size])
@@ -259,7 +259,7 @@ def test_trailers_have_the_limits_of_fields(impl):
 def test_the_trailer_section_has_the_limit_of_a_head(impl):
     none = {"limit_request_fields": 0, "limit_request_field_size": 0}
     for data in (b"X: " + b"a" * grammar.MAX_HEAD, b"X: a\r\n" * (grammar.MAX_HEAD // 6 + 1)):
-        decoder = impl.parser.ChunkedDecoder(**none)
+        decoder = impl.chunked.ChunkedDecoder(**none)
         with pytest.raises(HttpError) as caught:
             decoder.feed(b"0\r\n" + data)
         assert caught.value.code is Code.HEAD_LENGTH
@@ -282,17 +282,17 @@ def test_trailers_may_be_relaxed_as_fields_may(impl):
 def test_a_negative_limit_is_an_error_of_the_caller(impl):
     for name in ("limit_request_body", "limit_request_fields", "limit_request_field_size"):
         with pytest.raises(ValueError, match="negative"):
-            impl.parser.ChunkedDecoder(**{name: -1})
+            impl.chunked.ChunkedDecoder(**{name: -1})
 
 
 @pytest.mark.parametrize(("start", "stop"), [(-1, None), (0, 4), (2, 1), (4, None)])
 def test_bounds_outside_the_data_are_an_error_of_the_caller(impl, start, stop):
     with pytest.raises(ValueError, match="within"):
-        impl.parser.ChunkedDecoder().feed(b"0\r\n", start, stop)
+        impl.chunked.ChunkedDecoder().feed(b"0\r\n", start, stop)
 
 
 def test_a_byte_more_costs_as_much_at_the_end_of_a_long_trailer_as_at_its_start(impl):
-    decoder = impl.parser.ChunkedDecoder(limit_request_field_size=0)
+    decoder = impl.chunked.ChunkedDecoder(limit_request_field_size=0)
     decoder.feed(b"0\r\nX: ")
 
     def seconds() -> float:

@@ -77,6 +77,7 @@ UNUSUAL = {
 PYTHON_SIDE = (
     "urllib.parse",
     "cyhorn._parser_py",
+    "cyhorn._chunked_py",
     "cyhorn._environ_py",
     "cyhorn._writer_py",
     "cyhorn._pulse_py",

@@ -45,6 +45,8 @@ LAYERS = {
     "cli": 11,
     "__main__": 12,
 }
+#: Twins that stand in a room with others: the chunked decoder reads its trailers as the parser does fields.
+ROOMMATES = {"chunked": "parser"}
 #: Leaf services use nothing of the house but what is listed.
 LEAVES = {
     "net": {"cyhorn", "errors", "native"},
@@ -56,7 +58,7 @@ LEAVES = {
 #: Rooms of the request's way know no configuration, logger or process management.
 REQUEST_WAY_BANS = {"config", "log", "process"}
 #: Twins without a face: only other twins use them.
-INNER_TWINS = ("pulse", "connection", "cycle")
+INNER_TWINS = ("chunked", "pulse", "connection", "cycle")
 FACES = ("parser", "environ", "writer", "access", "loop", "crew", "orphan")
 #: Who may ask which side runs, and why: the boot line and ``--version`` say it.
 TELLS_THE_SIDE = {*FACES, "cli", "arbiter", "config", "app"}
@@ -76,7 +78,8 @@ def room(module: str) -> str:
     if len(parts) == 1:
         return "cyhorn"
     twin = re.fullmatch(r"_(\w+?)(_py)?", parts[1])
-    return twin[1] if twin and twin[1] in LAYERS else parts[1]
+    name = twin[1] if twin and twin[1] in {*LAYERS, *ROOMMATES} else parts[1]
+    return ROOMMATES.get(name, name)
 
 
 def is_type_checking(test: ast.expr) -> bool:

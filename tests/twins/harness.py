@@ -7,7 +7,6 @@ The tests of the twins, the corpus tests and the fuzzer all read through here.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from types import ModuleType
 from typing import Any, TypeAlias
 
 from cyhorn.errors import HttpError
@@ -47,18 +46,18 @@ def among_others(data: bytes, stop: int) -> tuple[bytearray, int, int]:
 
 
 def read_head(
-    module: ModuleType,
+    side: Any,
     data: bytes,
     cuts: Iterable[int] = (),
     options: Options | None = None,
     place: Place = among_others,
 ) -> Outcome:
-    """What `module.RequestParser` makes of `data`, of which it sees the first bytes up to
+    """What `side.parser.RequestParser` makes of `data`, of which it sees the first bytes up to
     each of `cuts` and then all: a head's attributes, ``("error", code)`` or `MORE`.
 
     After an error it must stay unusable, and after `reset()` read a plain head.
     """
-    parser = module.RequestParser(**(options or {}))
+    parser = side.parser.RequestParser(**(options or {}))
     for stop in (*cuts, len(data)):
         buffer, start, end = place(data, stop)
         try:
@@ -74,16 +73,16 @@ def read_head(
 
 
 def decode_body(
-    module: ModuleType,
+    side: Any,
     data: bytes,
     cuts: Iterable[int] = (),
     options: Options | None = None,
     place: Place = among_others,
 ) -> Outcome:
-    """What `module.ChunkedDecoder` makes of `data`, fed in the pieces between `cuts`:
+    """What `side.chunked.ChunkedDecoder` makes of `data`, fed in the pieces between `cuts`:
     ``("body", done, bytes, bytes taken, trailers)`` or ``("error", code)``.
     """
-    decoder = module.ChunkedDecoder(**(options or {}))
+    decoder = side.chunked.ChunkedDecoder(**(options or {}))
     body, taken = b"", 0
     for stop in (*cuts, len(data)):
         if stop < taken:

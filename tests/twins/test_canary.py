@@ -9,10 +9,11 @@ from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 import cyhorn.parser
-from cyhorn import _impl, _parser_py
+from cyhorn import _impl
+from tests.conftest import Implementation
 
 PLAIN = b"GET / HTTP/1.1\r\nHost: a\r\nX:\ty\r\n\r\n"
-CLASSES = ("RequestParser", "RequestHead", "ChunkedDecoder")
+CLASSES = {"RequestParser": "parser", "RequestHead": "parser", "ChunkedDecoder": "chunked"}
 
 
 def frames_within(work) -> set[str]:
@@ -33,31 +34,26 @@ def frames_within(work) -> set[str]:
 
 
 def test_each_side_is_made_of_what_its_name_says(impl):
-    file = impl.parser.__file__
-    if impl.name == "compiled":
-        assert file.endswith(tuple(EXTENSION_SUFFIXES))
-    else:
-        assert file.endswith(".py")
-    for name in CLASSES:
-        assert getattr(impl.parser, name).__module__ == impl.parser.__name__
+    for name, subject in CLASSES.items():
+        module = getattr(impl, subject)
+        endings = tuple(EXTENSION_SUFFIXES) if impl.name == "compiled" else ".py"
+        assert module.__file__.endswith(endings)
+        assert getattr(module, name).__module__ == module.__name__
 
 
 def test_parsing_runs_python_code_on_the_python_side_alone(impl):
     def work():
         assert impl.parser.RequestParser().parse(PLAIN) is not None
-        assert impl.parser.ChunkedDecoder().feed(b"0;a\r\nX: y\r\n\r\n")[1] == 13
+        assert impl.chunked.ChunkedDecoder().feed(b"0;a\r\nX: y\r\n\r\n")[1] == 13
 
-    ran = "_parser_py.py" in frames_within(work)
-    assert ran is (impl.name == "python")
+    ran = {"_parser_py.py", "_chunked_py.py"} & frames_within(work)
+    assert len(ran) == (2 if impl.name == "python" else 0)
 
 
 def test_the_face_shows_the_side_that_was_chosen():
-    if _impl.COMPILED:
-        from cyhorn import _parser as side
-    else:
-        side = _parser_py
-    for name in CLASSES:
-        assert getattr(cyhorn.parser, name) is getattr(side, name)
+    side = Implementation("compiled" if _impl.COMPILED else "python")
+    for name, subject in CLASSES.items():
+        assert getattr(cyhorn.parser, name) is getattr(getattr(side, subject), name)
 
 
 def face_in_a_process(chosen: str, before: str = "") -> list[str]:

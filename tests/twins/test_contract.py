@@ -7,9 +7,15 @@ from typing import Any
 
 import pytest
 
-from cyhorn import _parser, _parser_py, errors
+from cyhorn import _chunked, _chunked_py, _parser, _parser_py, errors
+from tests.conftest import SIDES
 
-CLASSES = ("RequestParser", "RequestHead", "ChunkedDecoder")
+#: class → the modules it stands in
+CLASSES: dict[str, tuple[Any, Any]] = {
+    "RequestParser": (_parser, _parser_py),
+    "RequestHead": (_parser, _parser_py),
+    "ChunkedDecoder": (_chunked, _chunked_py),
+}
 HEAD = b"GET /a?b HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n"
 
 #: class → its keyword arguments with their defaults
@@ -44,7 +50,7 @@ def parameters(function: Any) -> list[tuple[str, Any, Any]]:
 
 @pytest.mark.parametrize("name", CLASSES)
 def test_the_classes_have_the_same_public_names(name):
-    compiled, pure = getattr(_parser, name), getattr(_parser_py, name)
+    compiled, pure = (getattr(side, name) for side in CLASSES[name])
     if name in ARGUMENTS:
         compiled, pure = compiled(), pure()
     assert public(compiled) == public(pure)
@@ -60,14 +66,14 @@ def test_the_classes_have_the_same_public_names(name):
     ],
 )
 def test_the_methods_have_the_same_signatures(name, method):
-    compiled, pure = (getattr(getattr(side, name), method) for side in (_parser, _parser_py))
+    compiled, pure = (getattr(getattr(side, name), method) for side in CLASSES[name])
     assert parameters(compiled) == parameters(pure)
     assert inspect.cleandoc(compiled.__doc__) == inspect.cleandoc(pure.__doc__)
 
 
 @pytest.mark.parametrize("name", ARGUMENTS)
 def test_arguments_go_by_keyword_and_can_be_read_back(impl, name):
-    kind = getattr(impl.parser, name)
+    kind = getattr(CLASSES[name][SIDES.index(impl.name)], name)
     for argument, default in ARGUMENTS[name].items():
         assert getattr(kind(), argument) == default
         assert type(getattr(kind(), argument)) is type(default)
@@ -81,7 +87,7 @@ def test_arguments_go_by_keyword_and_can_be_read_back(impl, name):
 
 def test_the_arguments_are_those_of_the_python_side():
     for name, arguments in ARGUMENTS.items():
-        signature = inspect.signature(getattr(_parser_py, name))
+        signature = inspect.signature(getattr(CLASSES[name][1], name))
         assert {each.name: each.default for each in signature.parameters.values()} == arguments
 
 
@@ -101,7 +107,7 @@ def test_attributes_of_a_head_have_the_same_types(impl):
 
 
 def test_attributes_of_a_decoder_have_the_same_types(impl):
-    decoder = impl.parser.ChunkedDecoder()
+    decoder = impl.chunked.ChunkedDecoder()
     pieces, offset = decoder.feed(b"1\r\nx\r\n0\r\nA: b\r\n\r\n")
     assert (type(pieces), type(pieces[0]), type(offset)) == (list, bytes, int)
     assert (type(decoder.done), type(decoder.size), type(decoder.trailers)) == (bool, int, list)
@@ -113,7 +119,7 @@ def test_attributes_of_a_decoder_have_the_same_types(impl):
 
 
 def test_refusals_are_the_one_exception_of_errors(impl):
-    for refuse in (impl.parser.RequestParser().parse, impl.parser.ChunkedDecoder().feed):
+    for refuse in (impl.parser.RequestParser().parse, impl.chunked.ChunkedDecoder().feed):
         with pytest.raises(errors.HttpError) as caught:
             refuse(b"\n")
         assert type(caught.value) is errors.HttpError
@@ -123,6 +129,6 @@ def test_refusals_are_the_one_exception_of_errors(impl):
 
 @pytest.mark.parametrize("data", ["text", None, 3, [b"a"]])
 def test_what_is_no_buffer_is_a_type_error(impl, data):
-    for read in (impl.parser.RequestParser().parse, impl.parser.ChunkedDecoder().feed):
+    for read in (impl.parser.RequestParser().parse, impl.chunked.ChunkedDecoder().feed):
         with pytest.raises(TypeError):
             read(data)

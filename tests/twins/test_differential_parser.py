@@ -12,20 +12,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cyhorn import _parser, _parser_py, grammar
+from cyhorn import grammar
 from fuzz import fuzz_parser
+from tests.conftest import Implementation
 from tests.twins import corpus
 from tests.twins.harness import decode_body, every_cut, read_head
 
 ROOT = Path(__file__).resolve().parents[2]
+COMPILED, PYTHON = Implementation("compiled"), Implementation("python")
 SETTINGS = settings(max_examples=300, deadline=None)
 
 
 def same(read: Any, data: bytes, cuts: Any, options: Any) -> None:
-    expected = read(_parser_py, data, (), options)
-    for side in (_parser, _parser_py):
+    expected = read(PYTHON, data, (), options)
+    for side in (COMPILED, PYTHON):
         for cut in cuts:
-            assert read(side, data, cut, options) == expected, (side.__name__, cut)
+            assert read(side, data, cut, options) == expected, (side, cut)
 
 
 @pytest.mark.parametrize("options", corpus.HEAD_OPTIONS, ids=lambda options: ",".join(options) or "defaults")
@@ -50,7 +52,7 @@ def test_the_corpus_meets_every_code_of_the_parser():
         )
         for data in messages
         for options in switches
-        if (outcome := read(_parser, data, (), options))[0] == "error"
+        if (outcome := read(COMPILED, data, (), options))[0] == "error"
     }
     wanted = set(
         "BARE_LF BARE_CR EMPTY_LINES REQUEST_LINE METHOD TARGET CONNECT VERSION VERSION_SYNTAX "

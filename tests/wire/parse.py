@@ -6,11 +6,10 @@ what the case says of answers: as many heads as answers, the code of the refusal
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any
 
-from cyhorn import _parser_py
 from cyhorn.errors import Code, HttpError
+from tests.conftest import Implementation
 from tests.twins.harness import HEAD_ATTRIBUTES
 from tests.wire.case import Case
 from tests.wire.deliver import loop_options, plans
@@ -31,6 +30,8 @@ NOT_THEIRS = frozenset(
 
 #: environ key → the head's attribute
 _FACTS = (("REQUEST_METHOD", "method"), ("RAW_URI", "target"), ("QUERY_STRING", "query"))
+
+PYTHON = Implementation("python")
 
 Outcome = tuple[Any, ...]
 
@@ -62,10 +63,10 @@ def _switches(case: Case) -> tuple[dict[str, Any], dict[str, Any]]:
 class Reader:
     """Reads the requests of one connection as their bytes come. `outcomes` is what was found."""
 
-    def __init__(self, module: ModuleType, head: dict[str, Any], body: dict[str, Any]) -> None:
+    def __init__(self, side: Implementation, head: dict[str, Any], body: dict[str, Any]) -> None:
         self.outcomes: list[Outcome] = []
-        self._parser = module.RequestParser(**head)
-        self._decoder = module.ChunkedDecoder(**body)
+        self._parser = side.parser.RequestParser(**head)
+        self._decoder = side.chunked.ChunkedDecoder(**body)
         self._limit = body["limit_request_body"]
         self._data = bytearray()
         self._head: Any = None
@@ -118,19 +119,19 @@ class Reader:
         return not self._over
 
 
-def on_parser(case: Case, module: ModuleType, *, thorough: bool = False) -> int:
-    """Deliver `case` in every way to `module`'s parser and decoder. Returns how many ways."""
+def on_parser(case: Case, side: Implementation, *, thorough: bool = False) -> int:
+    """Deliver `case` in every way to `side`'s parser and decoder. Returns how many ways."""
     if "proxy_protocol" in case.settings:
         return 0
     head, body = _switches(case)
-    reference = Reader(_parser_py, head, body)
+    reference = Reader(PYTHON, head, body)
     reference.feed(case.data + sentinel(case))
     _agrees(case, reference.outcomes)
-    leading = Reader(_parser_py, head, body)
+    leading = Reader(PYTHON, head, body)
     leading.feed(before(case))
     count = 0
     for plan in plans(case, thorough=thorough):
-        reader = Reader(module, head, body)
+        reader = Reader(side, head, body)
         for pieces in plan.turns:
             for piece in pieces:
                 reader.feed(piece)

@@ -43,7 +43,7 @@ def deliver(cases: Iterable[Case], *, thorough: bool = False) -> tuple[Counter[t
                 for case in ordered:
                     try:
                         passed = (
-                            on_parser(case, impl.parser, thorough=thorough),
+                            on_parser(case, impl, thorough=thorough),
                             on_loop(case, loops, thorough=thorough),
                             over_tls(case, tls_loops),
                             on_server(case, servers.addresses(case), thorough=thorough),

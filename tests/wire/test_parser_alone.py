@@ -11,4 +11,4 @@ from tests.wire.parse import on_parser
 def test_parser_and_decoder_read_what_the_case_says_at_every_cut(
     case: Case, impl: Any, thorough: bool
 ) -> None:
-    on_parser(case, impl.parser, thorough=thorough)
+    on_parser(case, impl, thorough=thorough)
