@@ -54,6 +54,7 @@ cdef class RequestCycle:
     cdef void end_record(self) noexcept
     cdef int renew_writer(self) except -1
     cdef int complete_environ(self, Connection c, dict environ) except -1
+    cdef object stream_input(self, Connection c)
     cdef object request_view(self, Connection c, dict environ)
     cdef int call(self, Connection c, ResponseWriter writer, dict environ, object request) except -1
     cdef int close_iterable(self, object close_it, Connection c) except -1

@@ -183,12 +183,16 @@ cdef class RequestCycle:
                 # The body is complete, so its length is known (3875 4.1.2).
                 environ["CONTENT_LENGTH"] = str(c.decoder.size)
         elif c.decoder is not None or c.remaining:
-            environ["wsgi.input"] = StreamInput(lambda size: self._receive_body(c, size))
+            environ["wsgi.input"] = self.stream_input(c)
         if c.proxy is not None:
             environ["PROXY_PROTOCOL"] = c.proxy.protocol
             environ["PROXY_ADDR"] = c.proxy.proxy_addr
             environ["PROXY_PORT"] = str(c.proxy.proxy_port)
         return 0
+
+    cdef object stream_input(self, Connection c):
+        # Not in complete_environ: where a lambda stands, each call makes an object for what it may see.
+        return StreamInput(lambda size: self._receive_body(c, size))
 
     cdef object request_view(self, Connection c, dict environ):
         trailers = c.decoder.trailers if c.decoder is not None else []
