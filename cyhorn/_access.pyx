@@ -57,6 +57,7 @@ cdef enum:
     ROOM = 8192               # bytes of the buffer to begin with
     ROOM_KEPT = 1 << 20       # a buffer that grew beyond is given back
     NUMBER = 24               # bytes of the longest number, and a little more
+    PIECE = 4096              # bytes written to what may wait, at most: what a pipe of Linux keeps together
     SECOND = 1000000000
 
 cdef const unsigned char *HEX = b"0123456789abcdef"
@@ -391,6 +392,7 @@ cdef class AccessLines:
 
     cdef int give(self, int fd, Py_ssize_t whole) except -1:
         """Write what waits with one call, where `fd` takes that much in one piece; what it leaves stays."""
+        cdef unsigned char piece[PIECE]
         cdef Py_ssize_t count, size
         while True:
             size = self.used - self.done
@@ -398,10 +400,14 @@ cdef class AccessLines:
                 return 0
             if whole == PY_SSIZE_T_MAX:  # a file: this does not wait for anybody
                 count = write(fd, self.data + self.done, size)
-            else:
+            elif size <= PIECE:
+                # Other threads may add lines meanwhile, and `data` move.
+                memcpy(piece, self.data + self.done, size)
                 with nogil:
-                    count = write(fd, self.data + self.done, size)
-            if count == size:
+                    count = write(fd, piece, size)
+            else:
+                return 0
+            if count == self.used - self.done:
                 self.done = self.used = 0
                 return 0
             if count > 0:

@@ -10,8 +10,8 @@ Invariants
 * What is logged after a `flush` stands in another write: a log re-opened between them parts there.
 * Nothing is raised for a log that cannot be written; `log` says what is to be said.
 
-Knows no logger, file or setting: `log` does. One thread calls; a signal handler of that thread
-may call `flush` at any moment.
+Knows no logger, file or setting: `log` does. The threads of a worker share one: while one of them
+writes, others may add lines, and a signal handler may call `flush` at any moment.
 """
 
 from __future__ import annotations

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
+import sys
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -175,3 +178,52 @@ def test_lines_that_have_waited_are_written_when_asked_for_and_young_ones_are_no
         time.sleep(0.005)
         lines.flush_old()
     assert log.times == [b"/1\n"]
+
+
+def test_lines_of_other_threads_that_come_while_a_write_waits_are_written_next(impl: Any) -> None:
+    class Pipe:
+        """A full pipe, written as the log of a console is; `asked` is set before each write."""
+
+        def __init__(self) -> None:
+            self.reader, self.writer = os.pipe()
+            self.asked = threading.Event()
+            os.set_blocking(self.writer, False)
+            self.ballast = 0
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    self.ballast += os.write(self.writer, b"." * 4096)
+            os.set_blocking(self.writer, True)
+
+        def target(self) -> tuple[int, int]:
+            self.asked.set()
+            return self.writer, 4096
+
+        def write(self, written: bytes, begun: bool) -> None:
+            self.asked.set()
+            assert not begun
+            while written:
+                written = written[os.write(self.writer, written) :]
+
+    log = Pipe()
+    lines = lines_of(impl.access, "%(U)s", log)
+    names = ["/first", "/second", *(f"/{number}" * 500 for number in range(20))]
+    wanted = "".join(f"{name}\n" for name in names).encode()
+    lines.record(Response(), {"PATH_INFO": names[0]}, 0.0)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(60.0)  # the other thread goes on until it waits for the pipe
+    try:
+        writer = threading.Thread(target=lines.flush)
+        writer.start()
+        assert log.asked.wait(10)
+        for name in names[1:]:
+            lines.record(Response(), {"PATH_INFO": name}, 0.0)
+    finally:
+        sys.setswitchinterval(interval)
+    with open(log.reader, "rb") as reader:
+        assert len(reader.read(log.ballast)) == log.ballast
+        written = reader.read(len(names[0]) + 1)
+        flushed = threading.Thread(target=lambda: (writer.join(10), lines.flush(), os.close(log.writer)))
+        flushed.start()
+        written += reader.read()
+        flushed.join(10)
+    assert written == wanted
