@@ -428,6 +428,8 @@ cdef class Loop:
                 error = refusal(c.parser, c.pending, Code.TIMEOUT)
             self.refuse(c, error, self.begins_head(c.pending, c.pending_size))
             self.settle(c)
+        elif c.state == IDLE or c.state == HEAD:
+            self.finish(c)
         else:
             self.drop(c)
         return 0
@@ -587,7 +589,7 @@ cdef class Loop:
         return 0
 
     cdef int finish(self, Connection c) except -1:
-        """All is sent: close, after a linger where the client may still be sending (9112 9.6)."""
+        """Nothing more is to be sent: close, after a linger where the client may still send (9112 9.6)."""
         if c.tls is not None:
             tls = c.tls
             c.tls = None
@@ -650,7 +652,7 @@ cdef class Loop:
             if data is not None:
                 if PyBytes_GET_SIZE(data):
                     return self.process_copy(c, data)
-                return self.drop(c)
+                return self.finish(c)  # the client's close_notify wants ours (8446 6.1)
             if c.queue is not None:
                 self.settle(c)  # TLS had to answer, and could not yet
             return 0

@@ -326,6 +326,8 @@ class Loop:
             read = connection.parser._fields if connection.parser is not None else []
             self._refuse(connection, refusal(Code.TIMEOUT, read), connection.pending)
             self._settle(connection)
+        elif connection.state in (IDLE, HEAD):
+            self._finish(connection)
         else:
             self._close(connection)
 
@@ -439,7 +441,7 @@ class Loop:
         connection.sock.close()
 
     def _finish(self, connection: Connection) -> None:
-        """All is sent: close, after a linger where the client may still be sending (9112 9.6)."""
+        """Nothing more is to be sent: close, after a linger where the client may still send (9112 9.6)."""
         tls, connection.tls = connection.tls, None
         if tls is not None:
             tls.shutdown()
@@ -502,7 +504,9 @@ class Loop:
             if connection.queue:
                 self._settle(connection)  # TLS had to answer, and could not yet
             return
-        if not data:
+        if not data and connection.tls is not None:
+            self._finish(connection)  # the client's close_notify wants ours (8446 6.1)
+        elif not data:
             self._close(connection)
         elif connection.state == LINGER:
             connection.dropped += len(data)

@@ -99,6 +99,27 @@ def test_requests_over_tls_are_answered_and_end_with_close_notify(impl, newest):
         assert served.log.lines == []
 
 
+@pytest.mark.parametrize("why", ["idle", "silent", "stopping", "left"])
+def test_a_connection_that_ends_between_two_requests_ends_with_close_notify(impl, why):
+    """Without it the client could not tell the end from an attacker's (8446 6.1)."""
+    times = {"keepalive": 0.05, "client_header_timeout": 0.05} if why in ("idle", "silent") else {}
+    with Served(impl, hello, ssl_context=server_context(), **times) as served:
+        client = Secure(served)
+        if why != "silent":
+            client.send(get())
+            (answer,) = read_all(client.run(lambda: client.tls.read(1 << 16)))
+            assert not answer.closes
+        if why == "stopping":
+            served.loop.stop()
+        if why == "left":
+            client.run(client.tls.unwrap)  # waits for the server's close_notify, and fails without it
+            client.client.sock.shutdown(socket.SHUT_WR)
+        else:
+            assert client.until_end() == b""
+        served.turn_until(lambda: served.loop.connections == 0)
+        assert served.log.lines == []
+
+
 def test_the_scheme_of_a_tls_connection_is_https(impl):
     def application(environ, start_response):
         start_response("200 OK", [])
