@@ -93,6 +93,8 @@ class _TLSClient(Client):
             super().listen()
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             pass
+        except BrokenPipeError:
+            self.ended = True  # a stream that was cut: OpenSSL 3.6 wants to tell the peer, which has gone
 
 
 def over_tls(case: Case, loops: TLSLoops) -> int:
