@@ -105,6 +105,11 @@ cdef uint64_t LISTENER_MARK = (<uint64_t>1) << 63
 cdef uint64_t WATCH_MARK = (<uint64_t>1) << 62
 
 
+cdef inline long long nanoseconds(double seconds) noexcept:
+    """`seconds`, at most a century: a sum with the time of the clock is to be a time, too."""
+    return <long long>(min(seconds, 3.2e9) * SECOND)
+
+
 cdef inline bint _is_head(RequestParser parser, const unsigned char *method) noexcept:
     """Whether the method of the head that was found is HEAD."""
     if parser.method.length != 4:
@@ -149,14 +154,14 @@ cdef class Loop:
         self.max_requests = options.max_requests
         self.max_calls = options.max_calls
         self.max_connections = options.max_connections
-        self.timeout = <long long>(options.timeout * SECOND)
-        self.tick = <long long>(options.tick * SECOND)
+        self.timeout = nanoseconds(options.timeout)
+        self.tick = nanoseconds(options.tick)
         self.on_tick = options.on_tick
         durations = (options.client_header_timeout, options.client_body_timeout, options.send_timeout,
                      options.keepalive, options.linger_timeout)
         self.timers[GRACE].duration = STOP_GRACE
         for i in range(LINGER + 1):
-            self.timers[i].duration = <long long>(<double>(<tuple>durations)[i] * SECOND)
+            self.timers[i].duration = nanoseconds((<tuple>durations)[i])
         self.received = <unsigned char *>PyMem_Malloc(RECEIVE_SIZE)
         self.events = <epoll_event *>PyMem_Malloc(EVENT_COUNT * sizeof(epoll_event))
         if self.received == NULL or self.events == NULL:
@@ -316,9 +321,9 @@ cdef class Loop:
             # A busy loop rarely waits: ask without letting go of the GIL first.
             count = epoll_wait(self.epoll, events, EVENT_COUNT, 0)
         if count == 0 and timeout:
+            self.waiting = True  # already now: while lines are written another thread may come back
             if self.lines is not None and self.lines.used:
                 self.lines.write_out()  # an idle worker has written all
-            self.waiting = True
             with nogil:
                 count = epoll_wait(self.epoll, events, EVENT_COUNT, timeout)
             self.waiting = False
@@ -879,7 +884,7 @@ cdef class Loop:
         self.requests += 1
         c.served += 1
         if self.requests == self.max_requests:
-            self.stopping = True
+            self.stop()
             if self.on_max_requests is not None:
                 self.on_max_requests()
         if self.stopping or (not self.buffer_request_body and c.body_awaited()):
@@ -939,7 +944,7 @@ cdef class Loop:
         timer, at most a tick: after these it is to be called also when nothing is ready; None when all is
         over. Raises TakenOver where another leads by now.
         """
-        cdef long long until = clock_ns(CLOCK_MONOTONIC) + <long long>(<double>seconds * SECOND)
+        cdef long long until = clock_ns(CLOCK_MONOTONIC) + nanoseconds(seconds)
         while self.one_turn(0):
             if self.returned:
                 continue  # in this very turn, while it waited for a client

@@ -57,8 +57,8 @@ def guard(parent_fd, int ppid, double grace):
     cdef action_t action
     cdef sigset_t ours
     cdef int number = SIGRTMAX - 1  # valgrind keeps the last to itself
-    # No time at all would stop the timer.
-    cdef long long wait = max(1, <long long>(grace * 1e9))
+    # No time at all would stop the timer; a century is longer than any process, and can be counted.
+    cdef long long wait = max(1, <long long>(min(grace, 3.2e9) * 1e9))
     grace_time.it_interval.tv_sec = grace_time.it_interval.tv_nsec = 0
     grace_time.it_value.tv_sec = wait // 1_000_000_000
     grace_time.it_value.tv_nsec = wait % 1_000_000_000

@@ -46,6 +46,6 @@ def _watch(
         poller.register(fd, POLLIN)
     while getppid() == ppid and not poller.poll():
         pass
-    sleep(grace)
+    sleep(min(grace, 3.2e9))  # a century: more cannot be counted everywhere
     kill(getpid(), SIGKILL)
     _exit(1)

@@ -91,6 +91,15 @@ def test_a_stuck_process_is_killed_after_its_grace(impl: Any, stuck: str, helper
     os.close(told)
 
 
+def test_a_grace_may_be_longer_than_the_clock_counts(impl: Any) -> None:
+    master, worker, told = guarded(impl, sleep, 1e10)
+    kill(master)
+    assert not ends(told, 0.6)
+    os.kill(worker, signal.SIGKILL)
+    assert ends(told, PATIENCE)
+    os.close(told)
+
+
 def test_a_process_with_a_living_master_is_left_alone(impl: Any) -> None:
     master, worker, told = guarded(impl, sleep, 0.1)
     assert not ends(told, 0.6)

@@ -274,6 +274,15 @@ def test_timers_that_are_off_never_expire(impl):
         assert head.send(get()[3:]).answer().status == 200
 
 
+def test_timers_may_be_longer_than_the_clock_counts(impl):
+    names = ("client_header_timeout", "client_body_timeout", "send_timeout", "keepalive", "linger_timeout", "timeout")
+    with Served(impl, hello, **dict.fromkeys(names, 1e10)) as served:
+        client = served.client(get() + get()[:9])
+        assert client.answer().status == 200
+        assert client.silent(5)
+        assert client.send(get()[9:]).answer().status == 200
+
+
 def test_the_loop_sleeps_no_longer_than_a_tick_and_tells_it(impl):
     ticks: list[float] = []
     with Served(impl, hello, tick=0.02, on_tick=lambda: ticks.append(time.monotonic())) as served:
