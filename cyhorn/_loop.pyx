@@ -962,16 +962,23 @@ cdef class Loop:
 
         Returns False where that call has ended, or is another's by now: then somebody leads.
         """
-        cdef Connection c = self.called
-        cdef RequestCycle cycle = self.cycle
+        cdef Connection c
+        cdef RequestCycle cycle, fresh
+        if self.called is None or self.ticket != ticket:
+            return False
+        # To make one may run the collector, and with it another thread: the one who is in the call may return.
+        fresh = self.spare.pop() if self.spare else self.new_cycle()
+        c = self.called
+        cycle = self.cycle
         if c is None or self.ticket != ticket:
+            self.spare.append(fresh)
             return False
         self.call_ends()
         self.unlink(c)
         c.state = CALLING
         cycle.taken_over = self.now = clock_ns(CLOCK_MONOTONIC_COARSE)
         self.away.append(cycle)
-        self.lead_with(self.spare.pop() if self.spare else self.new_cycle())
+        self.lead_with(fresh)
         return True
 
     @property

@@ -7,6 +7,7 @@ loop is led by a crew of threads beside the test.
 from __future__ import annotations
 
 import contextvars
+import gc
 import socket
 import threading
 import time
@@ -341,6 +342,39 @@ def test_a_call_that_ends_while_the_leader_writes_its_log_does_not_wait_for_the_
         served.turn(PATIENCE)
         assert time.monotonic() - begun < PATIENCE / 2
         assert waiting.answers_until_end()[0].body == b"/wait"
+
+
+def test_one_thread_leads_also_where_the_collector_runs_while_another_takes_over(impl):
+    gate = Gate()
+    led_on: list[bool] = []
+
+    def call() -> None:
+        with suppress(TakenOver):
+            served.turn(PATIENCE)
+            led_on.append(True)
+
+    def collects(phase: str, info: dict[str, int]) -> None:
+        gate.opened.set()
+        caller.join(0.2)  # where the other thread is kept from returning it does so afterwards
+
+    with Served(impl, gate, max_calls=2, multithread=True) as served:
+        client = served.connect(get("/wait"))
+        caller = threading.Thread(target=call)
+        caller.start()
+        gate.await_entries(1)
+        ticket = served.loop.call_ticket
+        thresholds = gc.get_threshold()
+        gc.callbacks.append(collects)
+        gc.set_threshold(1)
+        try:
+            led_on.append(served.loop.take_over(ticket))
+        finally:
+            gc.set_threshold(*thresholds)
+            gc.callbacks.remove(collects)
+        gate.opened.set()
+        caller.join(PATIENCE)
+        assert led_on.count(True) == 1
+        assert client.answer().body == b"/wait"
 
 
 class Beats:
