@@ -7,7 +7,7 @@ Environment of a build:
     become slow silently. ``pure`` leaves them out, and the wheel is then
     ``py3-none-any``. Not given, it is ``require`` on CPython for Linux and ``pure``
     elsewhere, where the loop's epoll or the C API is missing: the twins are used all
-    or none, so three compiled modules beside a missing loop would never run.
+    or none, so that what could be built beside a missing loop would never run.
 ``CYHORN_DEBUG=1``
     no optimisation, debug symbols, and the assertions behind ``CYHORN_DEBUG``.
 ``CYHORN_SANITIZE``
@@ -135,7 +135,15 @@ class BuildExt(build_ext):
     def run(self):
         self.force = self.force or read_record()["variant"] != variant()
         made = {name: digest(name) for name in sources()}
-        super().run()
+        try:
+            super().run()
+        except Exception:
+            print(
+                "cyhorn: the extension modules cannot be built. CYHORN_BUILD=pure leaves them out: "
+                "everything works as well, only slower",
+                file=sys.stderr,
+            )
+            raise
         if self.inplace and self.extensions:
             record_path().parent.mkdir(exist_ok=True)
             record_path().write_text(json.dumps({"variant": variant(), "modules": made}, indent=1))

@@ -70,6 +70,7 @@ def test_the_sdist_holds_the_cython_sources_and_no_generated_c(sdist: Path) -> N
     assert sources <= names
     assert {"pyproject.toml", "setup.py", "README.md", "LICENSE", "cyhorn/py.typed"} <= names
     assert [name for name in names if name.endswith((".c", ".so", ".pyc"))] == []
+    assert [name for name in names if name.startswith("tests/")] == []
 
 
 # One test for each wheel, for it takes its time to make, and processes of a test run share nothing.
@@ -97,6 +98,18 @@ def test_a_wheel_holds_the_package_and_runs_in_an_empty_environment(
     assert version in told and side in told
     again = run(scripts / "python", "-m", "cyhorn", "--version")
     assert again == told
+
+
+def test_a_build_without_a_compiler_fails_and_says_how_to_do_without(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "setup.py", "build_ext", "--force", "--build-temp", tmp_path, "--build-lib", tmp_path],
+        cwd=ROOT,
+        env=os.environ | {"CC": "no-such-compiler", "CYHORN_BUILD": "require"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode != 0
+    assert "CYHORN_BUILD=pure" in done.stderr
 
 
 def test_an_unknown_kind_of_build_is_refused_by_name() -> None:
