@@ -55,6 +55,19 @@ class SyncWorker(Worker):
     loop: Loop | None = None
     ssl_context: ssl.SSLContext | None = None
     _lines: AccessLines | None = None
+    _alive = True
+
+    @property
+    def alive(self) -> bool:
+        """False once it is to end. Whoever assigns false has it end as at TERM: a hook, the application."""
+        return self._alive
+
+    @alive.setter
+    def alive(self, value: bool) -> None:
+        self._alive = value
+        if not value and self.loop is not None and not self.loop.stopping:
+            self.loop.stop()
+            self.announce(STOPPING)
 
     @property
     def nr(self) -> int:
@@ -152,12 +165,6 @@ class SyncWorker(Worker):
 
     # -- what ends it -----------------------------------------------------------------------
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """TERM: answer what has been received, then end."""
-        super().handle_exit(sig, frame)
-        if self.loop is not None:
-            self.loop.stop()
-
     def handle_abort(self, sig: int, frame: FrameType | None) -> None:
         """ABRT: the application is stuck, in every thread there may be. Whoever waits for it is told so."""
         if self.loop is not None:
@@ -178,8 +185,6 @@ class SyncWorker(Worker):
         if self.alive:
             self.log.info("Parent changed, shutting down: %s", self)
             self.alive = False
-        assert self.loop is not None
-        self.loop.stop()
 
     def _on_max_requests(self) -> None:
         self.log.info("Autorestarting worker after current request.")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.conftest import KINDS
 from tests.integration.harness import SOON, Server, until
 
 Serve = Callable[..., Server]
@@ -167,3 +168,28 @@ def test_hooks_that_raise_later_are_logged_and_end_nothing(serve_any: Serve) -> 
     for hook in ("child_exit", "worker_exit", "worker_int", "on_reload", "on_exit", "nworkers_changed"):
         server.wait_for(rf"\[ERROR\] The hook {hook} failed")
     until(lambda: server.zombies() == [], "no zombie", SOON)
+
+
+#: What ends a worker after its request: it says so to itself, before or after the call.
+LEAVING = """
+def end_at(target):
+    def hook(worker, req, *others):
+        if req.path == target:
+            worker.alive = False
+    return hook
+
+pre_request = end_at("/before")
+post_request = end_at("/after")
+"""
+
+
+@pytest.mark.kinds(*(kind for kind in KINDS if kind != "third-party"))
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_worker_that_a_hook_lets_end_answers_and_is_replaced(serve: Serve, when: str) -> None:
+    server = serve(LEAVING).ready()
+    (first,) = server.workers()
+    assert server.get() == "one"
+    assert server.workers() == [first]
+    assert server.get(f"/{when}")
+    until(lambda: server.workers() not in ([], [first]) and len(server.workers()) == 1, "another worker")
+    assert server.get() == "one"
