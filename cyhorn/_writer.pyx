@@ -153,6 +153,8 @@ cdef class OutputBuffer:
         cdef Py_ssize_t *places
         if n <= LARGE:
             return self.put(PyBytes_AS_STRING(data), n)
+        if type(data) is not bytes:  # a subclass may show other bytes than it holds
+            data = PyBytes_FromStringAndSize(PyBytes_AS_STRING(data), n)
         if self.large_count == self.place_capacity:
             places = <Py_ssize_t *>PyMem_Realloc(self.places, (self.place_capacity + 16) * sizeof(Py_ssize_t))
             if places == NULL:
@@ -682,7 +684,7 @@ cdef class ResponseWriter:
             size = self.length - self.sent
             if not size:
                 return 0
-            data = data[:size]
+            data = PyBytes_FromStringAndSize(PyBytes_AS_STRING(data), size)  # a subclass may slice otherwise
         self.sent += size
         if self.chunked:
             _put_hex(self.out, size)

@@ -114,6 +114,13 @@ def _field_line(field: object) -> bytes:
     return "".join((name, ": ", value, "\r\n")).encode("latin-1")
 
 
+def _held(data: object) -> bytes:
+    """What `data` holds, which is a subclass of bytes and may say otherwise. Raises ApplicationError."""
+    if not isinstance(data, bytes):
+        raise ApplicationError(f"the application gave {type(data).__name__} where bytes are due")
+    return bytes.__getitem__(data, slice(None))
+
+
 class ResponseWriter:
     """One response at a time; `begin` makes it ready for the next.
 
@@ -310,8 +317,8 @@ class ResponseWriter:
 
     def chunk(self, data: bytes) -> None:
         """Append one item of the body, framed; the head before the first that is not empty."""
-        if not isinstance(data, bytes):
-            raise ApplicationError(f"the application gave {type(data).__name__} where bytes are due")
+        if type(data) is not bytes:
+            data = _held(data)
         if not data:
             return
         if not self.headers_sent:
@@ -320,13 +327,10 @@ class ResponseWriter:
 
     def whole(self, parts: list[bytes] | tuple[bytes, ...]) -> None:
         """Append the complete body as a list or tuple of known length."""
-        total = 0
-        for part in parts:
-            if not isinstance(part, bytes):
-                raise ApplicationError(f"the application gave {type(part).__name__} where bytes are due")
-            total += len(part)
+        if any(type(part) is not bytes for part in parts):
+            parts = [_held(part) for part in parts]
         if not self.headers_sent:
-            self._send_head(total)
+            self._send_head(sum(map(len, parts)))
         for part in parts:
             if part:
                 self._body(part)

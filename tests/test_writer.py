@@ -175,6 +175,38 @@ def test_what_goes_beyond_the_length_is_cut_and_told(impl, pieces):
         assert response.writer.excess and response.writer.keep_alive and response.writer.sent == 4
 
 
+class Odd(bytes):
+    """Bytes that say other things of themselves than they hold."""
+
+    def __len__(self) -> int:
+        return 1
+
+    def __bool__(self) -> bool:
+        return False
+
+    def __getitem__(self, key: Any) -> Any:
+        return "none of them"
+
+    def __buffer__(self, flags: int) -> Any:
+        return memoryview(b"others")
+
+
+@pytest.mark.parametrize("size", [6, 20000])
+@pytest.mark.parametrize("length", [(), (("Content-Length", "4"),)])
+@pytest.mark.parametrize("whole", [False, True])
+def test_of_a_subclass_of_bytes_goes_out_what_it_holds(impl, size, length, whole):
+    response = Response(impl)
+    response.start("200 OK", *length)
+    odd = Odd(b"abcdef" + b"." * (size - 6))
+    if whole:
+        response.writer.whole([odd])
+    else:
+        response.writer.chunk(odd)
+    answer = response.finished()
+    assert answer.body == (b"abcd" if length else b"abcdef" + b"." * (size - 6))
+    assert response.writer.excess == bool(length)
+
+
 def test_a_body_shorter_than_its_length_ends_the_connection(impl):
     response = Response(impl)
     response.start("200 OK", ("Content-Length", "5"))
