@@ -33,7 +33,11 @@ class EmptyInput:
         return 0
 
     def __iter__(self) -> Iterator[bytes]:
-        return iter(())
+        return self
+
+    def __next__(self) -> bytes:
+        # a body that is there is a file, whose lines may be asked for by next() as well
+        raise StopIteration
 
     def readable(self) -> bool:
         """True: reading works, and finds the end."""

@@ -66,6 +66,7 @@ def test_the_form_of_an_error_answer_is_the_one_preferred(accept, best):
 def test_an_empty_input_is_at_its_end_however_it_is_read():
     assert EMPTY.read() == EMPTY.read(5) == EMPTY.read(None) == EMPTY.readline() == EMPTY.readline(3) == b""
     assert EMPTY.readlines() == EMPTY.readlines(4) == list(EMPTY) == []
+    assert next(EMPTY, None) is next(iter(EMPTY), None) is None
     assert EMPTY.readinto(bytearray(3)) == 0 and EMPTY.seek(0) == EMPTY.tell() == 0
     EMPTY.close()
     assert EMPTY.read() == b"" and EMPTY.closed is False
