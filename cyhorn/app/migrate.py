@@ -10,6 +10,7 @@ Nothing is bound, and no application is imported.
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import shlex
@@ -42,6 +43,16 @@ OTHER_DEFAULTS = {
     "keepalive": "75 s, not 2 s, and for sync workers too; 0 is Gunicorn's way for sync",
     "limit_request_line": "8190 bytes, not 4094",
 }
+
+
+#: A variable of the shell, with what stands for it where it is not set.
+VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)(?::?-([^}]*))?\})")
+
+#: What stands before a command in a Dockerfile, a unit file, a Procfile or a compose file.
+BEFORE_COMMAND = re.compile(r"(?:CMD|ENTRYPOINT|RUN)\s+|ExecStart\s*=\s*[-@:+!|]*|[\w-]+:\s+|-\s+")
+
+SHELLS = ("sh", "bash", "ash", "dash", "zsh")
+GUNICORN = ("gunicorn", "gunicorn3", "cyhorn", "gunicorn.app.wsgiapp")
 
 
 class Report:
@@ -85,7 +96,7 @@ class Report:
         try:
             self.cfg.set(name, value, where)
         except ConfigError as problem:
-            self.add(where, name, WRONG, str(problem).replace(f" ({where})", ""))
+            self.add(where, name, *_wrong(where, problem))
             return
         if row.pending and self.cfg.settings[name].used:
             self.add(where, name, NOT_SERVED, row.pending)
@@ -205,10 +216,17 @@ class Report:
         for problem in self.cfg.problems():
             for index, (where, name, _, _) in enumerate(self.findings):
                 if problem.endswith(f"({where})") or f" ({where}): " in problem:
-                    self.findings[index] = (where, name, WRONG, problem.replace(f" ({where})", ""))
+                    self.findings[index] = (where, name, *_wrong(where, problem))
                     break
             else:
                 self.add("altogether", "settings", WRONG, problem)
+
+
+def _wrong(where: str, problem: object) -> tuple[str, str]:
+    """What to say of a value that is refused: a variable of the shell's may have a good one where it runs."""
+    if unknown := VARIABLE.search(where):
+        return SAME, f"if {unknown[0]}, which is not set here, has a good value"
+    return WRONG, str(problem).replace(f" ({where})", "")
 
 
 def _is_flag(word: str, flag: str) -> bool:
@@ -231,17 +249,58 @@ def _line(found: ConfigFile | TomlFile, name: str) -> int:
     return int(match[1]) if match else 0
 
 
+def words_of(text: str) -> list[str]:
+    """The words of a command as it stands in a shell, a Dockerfile (both forms), a unit file or a Procfile.
+
+    Raises ValueError for a quotation without an end.
+    """
+    text = re.sub(r"\\\s*\n\s*", " ", text).strip()
+    text = text[before.end() :] if (before := BEFORE_COMMAND.match(text)) else text
+    if text.startswith("["):
+        try:
+            words = json.loads(text)
+        except ValueError:
+            words = None  # Docker, too, takes it for the shell's then
+        if isinstance(words, list) and all(isinstance(word, str) for word in words):
+            return words
+    return shell_words(text)
+
+
+def shell_words(text: str) -> list[str]:
+    """The words of a shell's command, with the values of variables. Raises ValueError as shlex does."""
+    lexer = shlex.shlex(text, posix=True, punctuation_chars=";&|<>")
+    lexer.whitespace_split = True
+    lexer.commenters = ""
+    return [VARIABLE.sub(_value_of, word) for word in lexer]
+
+
+def _value_of(variable: re.Match[str]) -> str:
+    otherwise = variable[0] if variable[3] is None else variable[3]
+    return os.environ.get(variable[1] or variable[2]) or otherwise
+
+
 def split_command(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """The assignments in front of a command line, and the arguments of gunicorn in it.
 
-    What stands before the word gunicorn (exec, a path, ``python -m``, ``web:``) is left out.
+    What stands before the word gunicorn (exec, a path, ``python -m``, ``web:``) is left out, and what a shell
+    would run after it. A command that is given to a shell (``sh -c``) is looked into.
     """
-    assignments = []
+    assignments: list[str] = []
     for index, word in enumerate(words):
         if re.fullmatch(r"[A-Za-z_]\w*=.*", word, re.DOTALL):
             assignments.append(word)
-        elif os.path.basename(word) in ("gunicorn", "gunicorn3", "cyhorn", "gunicorn.app.wsgiapp"):
-            return assignments, list(words[index + 1 :])
+        elif os.path.basename(word) in GUNICORN:
+            arguments = list(words[index + 1 :])
+            operators = (place for place, text in enumerate(arguments) if re.fullmatch("[;&|<>]+", text))
+            end = next(operators, len(arguments))
+            if end < len(arguments) and arguments[end][0] in "<>" and arguments[end - 1] in ("1", "2"):
+                end -= 1  # the number of the file that is redirected
+            return assignments, arguments[:end]
+        elif os.path.basename(word) in SHELLS:
+            rest = list(words[index + 1 :])
+            if len(rest) > 1 and re.fullmatch("-[a-z]*c", rest[0]):
+                inner, arguments = split_command(shell_words(rest[1]))
+                return assignments + inner, arguments
     return assignments, list(words[len(assignments) :])
 
 
@@ -258,7 +317,7 @@ def main(argv: Sequence[str]) -> int:
     else:
         if one:
             try:
-                words = shlex.split(one)
+                words = words_of(one)
             except ValueError as cause:
                 print(f"cyhorn migrate: error: {cause}", file=sys.stderr)
                 return EXIT_USAGE

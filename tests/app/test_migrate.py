@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cyhorn.app.migrate import split_command
+from cyhorn.app.migrate import split_command, words_of
 from tests.app.command import ROOT, cyhorn
 from tests.app.test_gunicorn_compat import HIDE
 
@@ -147,3 +147,33 @@ def test_the_arguments_of_gunicorn_are_found_in_a_command(
     command: str, assignments: list[str], arguments: list[str]
 ) -> None:
     assert split_command(command.split()) == (assignments, arguments)
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments"),
+    [
+        ('CMD ["gunicorn", "-b", "0.0.0.0:80", "a:b"]', ["-b", "0.0.0.0:80", "a:b"]),
+        ('ENTRYPOINT ["/usr/bin/tini", "--", "gunicorn", "a:make(1, \'x\')"]', ["a:make(1, 'x')"]),
+        ('CMD ["sh", "-c", "exec gunicorn a:b -w 4"]', ["a:b", "-w", "4"]),
+        ('command: ["gunicorn", "a:b"]', ["a:b"]),
+        ("CMD exec gunicorn -w 2 \\\n    a:b", ["-w", "2", "a:b"]),
+        ("ExecStart=/srv/env/bin/gunicorn \\\n  -w 2 a:b", ["-w", "2", "a:b"]),
+        ("ExecStart=-/srv/env/bin/gunicorn a:b", ["a:b"]),
+        ('bash -c "cd /srv && ./manage.py migrate && exec gunicorn -w 2 a:b"', ["-w", "2", "a:b"]),
+        ("gunicorn a:b -w ${NO_SUCH_VARIABLE:-4}", ["a:b", "-w", "4"]),
+        ("gunicorn a:b --reload &", ["a:b", "--reload"]),
+        ("gunicorn a:b >>/var/log/out 2>&1", ["a:b"]),
+        ("gunicorn a:b 2>&1 | tee log", ["a:b"]),
+        ("gunicorn 'a:make(key=\"x y\")'", ['a:make(key="x y")']),
+        ("web: gunicorn shop.wsgi --log-file -", ["shop.wsgi", "--log-file", "-"]),
+    ],
+)
+def test_a_command_is_read_as_it_stands_in_a_file_of_deployment(text: str, arguments: list[str]) -> None:
+    assert split_command(words_of(text)) == ([], arguments)
+
+
+def test_a_value_that_is_known_only_where_it_runs_is_not_called_wrong(tmp_path: Path) -> None:
+    status, lines = migrate(tmp_path, "CMD exec gunicorn --bind :$NO_PORT --workers ${NO_WORKERS} --threads 8 main:app")
+    assert "--bind :$NO_PORT: bind: same: if $NO_PORT, which is not set here, has a good value" in lines
+    assert [line for line in lines if line.startswith("--workers ${NO_WORKERS}: workers: same: if")]
+    assert status == 0
