@@ -966,7 +966,7 @@ cdef class Loop:
         cdef RequestCycle cycle, fresh
         if self.called is None or self.ticket != ticket:
             return False
-        # Making one may run the collector, and with it another thread: the one who is in the call may return.
+        # Making one may run the collector, and with it another thread: whoever is in the call may return.
         fresh = self.spare.pop() if self.spare else self.new_cycle()
         c = self.called
         cycle = self.cycle

@@ -68,7 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
         more = other.instructions - ours.instructions
         print(
             f"  {case:<14} {ours.instructions:>9,.0f} {other.instructions:>9,.0f} {more:>+9,.0f}"
-            f" {ours.allocations:>12.2f} {other.allocations:>9.2f}"
+            f" {icount.words(ours.allocations):>12} {icount.words(other.allocations):>9}"
         )
     return 0
 

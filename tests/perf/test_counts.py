@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,7 @@ def test_a_profile_gives_instructions_allocations_and_what_each_function_took_it
     assert profile.functions == {"turn": 105, "PyObject_Malloc": 50, "PyMem_RawMalloc": 10}
 
 
-COMMITTED = {"instructions": 1000.0, "allocations": 5.0}
+COMMITTED = icount.Committed(instructions=1000.0, allocations=5.0)
 
 
 @pytest.mark.parametrize(
@@ -53,6 +54,22 @@ def test_three_percent_more_instructions_or_any_more_allocation_fail(
 ) -> None:
     figure = icount.Figure(instructions, allocations)
     assert icount.judge(figure, COMMITTED).isupper() == fails
+
+
+def test_allocations_that_an_interpreter_does_not_show_are_said_to_be_not_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def callgrind(case: str, times: int, directory: Path, tree: Path | None = None) -> icount.Profile:
+        return icount.Profile(1000 * times, 5 * times, Counter({"PyObject_Malloc": 7 * times}))
+
+    monkeypatch.setattr(icount, "callgrind", callgrind)
+    monkeypatch.setattr(icount, "build_clock", lambda: tmp_path)
+    monkeypatch.setattr(icount.shutil, "which", lambda name: name)
+    monkeypatch.setattr(icount, "count_accepted", lambda cases: {"small": COMMITTED})
+    monkeypatch.setattr(icount, "toolchain", lambda: "one without symbols")
+    assert icount.main(["--case", "small"]) == 0
+    assert "allocations were not counted" in capsys.readouterr().out
+    assert icount.judge(icount.Figure(1031.0, None), COMMITTED) == "MORE INSTRUCTIONS"
 
 
 KEEP_ALIVE = syscalls.CASES["keep-alive"]
