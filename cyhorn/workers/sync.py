@@ -67,7 +67,6 @@ class SyncWorker(Worker):
         self._alive = value
         if not value and self.loop is not None and not self.loop.stopping:
             self.loop.stop()
-            self.announce(STOPPING)
 
     @property
     def nr(self) -> int:
