@@ -65,6 +65,12 @@ class EmptyInput:
     def close(self) -> None:
         """Nothing to do: the object is shared."""
 
+    def __enter__(self) -> EmptyInput:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        """Nothing to do, as in close()."""
+
     @property
     def closed(self) -> bool:
         """False: it cannot be closed."""

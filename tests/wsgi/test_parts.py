@@ -69,6 +69,8 @@ def test_an_empty_input_is_at_its_end_however_it_is_read():
     assert next(EMPTY, None) is next(iter(EMPTY), None) is None
     assert EMPTY.readinto(bytearray(3)) == 0 and EMPTY.seek(0) == EMPTY.tell() == 0
     EMPTY.close()
+    with EMPTY as entered:
+        assert entered is EMPTY
     assert EMPTY.read() == b"" and EMPTY.closed is False
     assert io.TextIOWrapper(io.BufferedReader(EMPTY)).read() == ""  # type: ignore[arg-type]
 
