@@ -38,9 +38,13 @@ class FileWrapper:
 
         None also at the end of a file: files of /proc say that they are empty, and are not. And
         None for what only stands in front of a file and may read other bytes than it holds: a
-        wrapper that ends a range, a subclass, text, what decompresses.
+        wrapper that ends a range, a subclass, text, what decompresses. Nor for a subclass of this
+        one that iterates in its own way: its items are the answer, whether sendfile may be used or not.
         """
         if type(self.filelike) not in _PLAIN:
+            return None
+        kind = type(self)
+        if kind.__iter__ is not FileWrapper.__iter__ or kind.__next__ is not FileWrapper.__next__:
             return None
         try:
             fd: int = self.filelike.fileno()

@@ -424,6 +424,18 @@ def file_subclass(environ: Environ, start_response: Any) -> Any:
         return environ["wsgi.file_wrapper"](_Changed(os.dup(file.fileno())))
 
 
+def file_wrapper_subclass(environ: Environ, start_response: Any) -> Any:
+    class Upper(environ["wsgi.file_wrapper"]):  # type: ignore[misc]
+        """Gives other bytes than the file has."""
+
+        def __next__(self) -> bytes:
+            data: bytes = super().__next__()
+            return data.upper()
+
+    start_response("200 OK", TEXT)
+    return Upper(_file(b"abcdefghij", 4))
+
+
 def file_named_and_temporary(environ: Environ, start_response: Any) -> Any:
     file = tempfile.NamedTemporaryFile()
     file.write(b"0123456789")
