@@ -25,6 +25,8 @@ THREADED = "gthread"
 GUNICORN_PATHS = {
     "gunicorn.glogging.Logger": LOGGER,
     "gunicorn.instrument.statsd.Statsd": STATSD,
+    "cyhorn.glogging.Logger": LOGGER,  # where only the word was replaced
+    "cyhorn.instrument.statsd.Statsd": STATSD,
     "gunicorn.workers.sync.SyncWorker": "sync",
     "gunicorn.workers.gthread.ThreadWorker": "gthread",
     "gunicorn.workers.ggevent.GeventWorker": "gevent",

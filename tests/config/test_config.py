@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import ipaddress
 import sys
 from pathlib import Path
@@ -228,9 +229,33 @@ def test_gunicorns_paths_mean_cyhorns_classes(cfg: Config) -> None:
     assert classes.WORKERS.resolve("gunicorn.workers.sync.SyncWorker") == classes.WORKERS.resolve("sync")
     assert classes.LOGGERS.resolve("gunicorn.glogging.Logger") == classes.LOGGER
     assert classes.WORKERS.resolve("egg:gunicorn#sync") == classes.WORKERS.resolve("sync")
-    for name in ("simple", "gunicorn.glogging.Logger", "cyhorn.log.logger.Logger"):
+    for name in ("simple", "gunicorn.glogging.Logger", "cyhorn.glogging.Logger", "cyhorn.log.logger.Logger"):
         cfg.set("logger_class", name)
         assert f"{cfg.logger_class.__module__}.{cfg.logger_class.__qualname__}" == classes.LOGGER
+
+
+@pytest.mark.parametrize(
+    ("path", "own"),
+    [
+        ("cyhorn.glogging.Logger", "cyhorn.log.logger.Logger"),
+        ("cyhorn.glogging.SafeAtoms", "cyhorn.log.access_format.SafeAtoms"),
+        ("cyhorn.glogging.CONFIG_DEFAULTS", "cyhorn.log.configuration.CONFIG_DEFAULTS"),
+        ("cyhorn.instrument.statsd.Statsd", "cyhorn.log.statsd.Statsd"),
+        ("cyhorn.config.Config", "cyhorn.config.config.Config"),
+    ],
+)
+def test_an_import_in_which_only_the_word_was_replaced_finds_cyhorns_own(path: str, own: str) -> None:
+    one, other = (
+        getattr(importlib.import_module(module), name)
+        for module, _, name in (text.rpartition(".") for text in (path, own))
+    )
+    assert one is other
+
+
+def test_a_statsd_host_makes_a_logger_of_gunicorns_name_a_statsd_one(cfg: Config) -> None:
+    cfg.set("statsd_host", "localhost")
+    cfg.set("logger_class", "cyhorn.glogging.Logger")
+    assert f"{cfg.logger_class.__module__}.{cfg.logger_class.__qualname__}" == classes.STATSD
 
 
 def test_a_statsd_host_makes_the_default_logger_a_statsd_one(cfg: Config, module: ModuleType) -> None:

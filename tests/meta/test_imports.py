@@ -54,6 +54,9 @@ LEAVES = {
     "log": {"cyhorn", "errors", "grammar", "native"},
     "config": {"cyhorn", "errors", "grammar", "net", "process", "log"},
     "_impl": {"cyhorn"},
+    # Gunicorn's names for modules of the log, which nothing of the house imports.
+    "glogging": {"cyhorn", "log"},
+    "instrument": {"cyhorn", "log"},
 }
 #: Rooms of the request's way know no configuration, logger or process management.
 REQUEST_WAY_BANS = {"config", "log", "process"}
