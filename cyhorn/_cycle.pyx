@@ -289,7 +289,7 @@ cdef class RequestCycle:
             status = error.status
         else:
             method = c.environ.get("REQUEST_METHOD", "-")  # the application may have emptied it
-            self.log.error("Error handling request %s %s", method, c.target, exc_info=error)
+            self.log.exception("Error handling request %s %s", method, c.target, exc_info=error)
         if self.given_up:
             return 0  # it was answered, by 504
         writer.fail(status)

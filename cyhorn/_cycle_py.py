@@ -275,7 +275,9 @@ class RequestCycle:
         else:
             assert connection.environ is not None
             method = connection.environ.get("REQUEST_METHOD", "-")  # the application may have emptied it
-            self.log.error("Error handling request %s %s", method, connection.head.target, exc_info=error)
+            self.log.exception(
+                "Error handling request %s %s", method, connection.head.target, exc_info=error
+            )
         if self._given_up:
             return  # it was answered, by 504
         sent = writer.headers_sent

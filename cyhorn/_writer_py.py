@@ -327,8 +327,10 @@ class ResponseWriter:
 
     def whole(self, parts: list[bytes] | tuple[bytes, ...]) -> None:
         """Append the complete body as a list or tuple of known length."""
-        if any(type(part) is not bytes for part in parts):
-            parts = [_held(part) for part in parts]
+        for part in parts:
+            if type(part) is not bytes:
+                parts = [_held(each) for each in parts]
+                break
         if not self.headers_sent:
             self._send_head(sum(map(len, parts)))
         for part in parts:

@@ -34,6 +34,11 @@ GUNICORN_PATHS = {
     "gunicorn.workers.geventlet.EventletWorker": "eventlet",
     "gunicorn.workers.gtornado.TornadoWorker": "tornado",
     "gunicorn.workers.gasgi.ASGIWorker": "asgi",
+    # Others' workers for Gunicorn, of a kind that is not served.
+    "uvicorn.workers.UvicornWorker": "asgi",
+    "uvicorn.workers.UvicornH11Worker": "asgi",
+    "uvicorn_worker.UvicornWorker": "asgi",
+    "uvicorn_worker.UvicornH11Worker": "asgi",
 }
 
 #: Gunicorn's workers that cyhorn does not have, and will not: why, and what instead.
@@ -72,12 +77,12 @@ class ClassFamily(NamedTuple):
             if distribution not in ("cyhorn", "gunicorn"):
                 return self._of_distribution(name, distribution, entry or self.default)
             name = entry or self.default
-        name = GUNICORN_PATHS.get(name, name)
+        given, name = name, GUNICORN_PATHS.get(name, name)
         if "." in name or ":" in name:
             return name.replace(":", ".")
         aliases = self.aliases()
         if name in REFUSED and self.setting == "worker_class":
-            raise ConfigError(f"{self.setting} = {name!r} is not served: {REFUSED[name]}")
+            raise ConfigError(f"{self.setting} = {given!r} is not served: {REFUSED[name]}")
         if name in aliases:
             return aliases[name]
         for found in self._entries():

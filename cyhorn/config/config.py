@@ -39,7 +39,7 @@ COMMAND_LINE = "the command line"
 ARGUMENT_VARIABLES = ("CYHORN_CMD_ARGS", "GUNICORN_CMD_ARGS")
 
 #: What the default logger knows; other logger classes may know more.
-LOG_LEVELS = ("debug", "info", "warning", "error", "critical")
+LOG_LEVELS = ("debug", "info", "warning", "warn", "error", "critical")
 
 _shown = reprlib.Repr()
 _shown.maxstring = _shown.maxother = 120

@@ -68,7 +68,7 @@ ROWS = (
         flags=("--log-level",),
         metavar="LEVEL",
         default="info",
-        meaning="The least level that the error log shows: debug, info, warning, error or critical.",
+        meaning="The least level that the error log shows: debug, info, warning or warn, error, critical.",
     ),
     Row(
         name="capture_output",

@@ -49,6 +49,7 @@ class Logger:
         "critical": logging.CRITICAL,
         "error": logging.ERROR,
         "warning": logging.WARNING,
+        "warn": logging.WARNING,
         "info": logging.INFO,
         "debug": logging.DEBUG,
     }

@@ -281,7 +281,7 @@ def test_other_workers_keep_their_threads(cfg: Config) -> None:
     assert cfg.worker_class_str == "Installed"
 
 
-@pytest.mark.parametrize("name", ["eventlet", "tornado", "asgi", "gunicorn.workers.gtornado.TornadoWorker"])
+@pytest.mark.parametrize("name", ["eventlet", "tornado", "asgi", "gunicorn.workers.gtornado.TornadoWorker", "uvicorn.workers.UvicornWorker"])
 def test_workers_that_will_not_come_say_why_and_what_instead(cfg: Config, name: str) -> None:
     cfg.set("worker_class", name, "here:1")
     with pytest.raises(ConfigError, match=r"not served: .* use .*here:1"):

@@ -68,11 +68,12 @@ def test_the_server_speaks_to_the_file(filed: Server) -> None:
 @shows("loglevel", "debug shows more than info, error shows less")
 def test_levels_are_shown_from_this_one_on(filed: Server, launch: Launch) -> None:
     holds(filed, "error.log", r"\[DEBUG\]")
-    quiet = launch("loglevel = 'error'\nbind = 'unix:here.sock'", bind="")
-    until(lambda: listens(quiet.folder / "here.sock"), "the socket")
-    until(lambda: quiet.seen("^LOADED"), "the worker")
-    assert quiet.stop() == 0
-    assert not quiet.seen(r"\[(DEBUG|INFO|WARNING)\]")
+    for level, hidden in (("error", "DEBUG|INFO|WARNING"), ("warn", "DEBUG|INFO")):
+        quiet = launch(f"loglevel = {level!r}\nbind = 'unix:{level}.sock'", bind="")
+        until(lambda path=quiet.folder / f"{level}.sock": listens(path), "the socket")
+        until(lambda server=quiet: server.seen("^LOADED"), "the worker")
+        assert quiet.stop() == 0
+        assert not quiet.seen(rf"\[({hidden})\]")
 
 
 @shows("capture_output", "what the application prints is in the error log's file")

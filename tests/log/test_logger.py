@@ -147,7 +147,7 @@ def test_devices_are_not_given_away(make_cfg: Callable[..., Any]) -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"loglevel": "verbose"}, ["loglevel", "'verbose'", "critical, error, warning, info, debug"]),
+        ({"loglevel": "verbose"}, ["loglevel", "'verbose'", "critical, error, warning, warn, info, debug"]),
         (
             {"errorlog": "/no/such/folder/log"},
             ["errorlog", "/no/such/folder/log", "No such file or directory"],

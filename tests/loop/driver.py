@@ -145,10 +145,12 @@ def read_all(data: bytes, *methods: str, ended: bool = True) -> list[Answer]:
 
 
 class Log:
-    """A logger that remembers: `lines` are (level, message, exception type's name or None)."""
+    """A logger that remembers: `lines` are (level, message, exception type's name or None), `exceptions`
+    the messages that came by `exception`, which classes of users override."""
 
     def __init__(self) -> None:
         self.lines: list[tuple[str, str, str | None]] = []
+        self.exceptions: list[str] = []
 
     def _note(self, level: str, message: str, values: tuple[Any, ...], exc_info: Any) -> None:
         kind = None
@@ -174,8 +176,9 @@ class Log:
     def critical(self, message: str, *values: Any, exc_info: Any = None) -> None:
         self._note("critical", message, values, exc_info)
 
-    def exception(self, message: str, *values: Any) -> None:
-        self._note("error", message, values, True)
+    def exception(self, message: str, *values: Any, exc_info: Any = True) -> None:
+        self._note("error", message, values, exc_info)
+        self.exceptions.append(message % values if values else message)
 
     def of(self, *levels: str) -> list[str]:
         """The messages of `levels`."""

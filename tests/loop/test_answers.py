@@ -246,7 +246,7 @@ def test_a_mistake_before_the_first_byte_is_500_and_nothing_of_it_is_sent(impl, 
         assert b"ecret" not in answer.raw and b"Injected" not in answer.raw and b"the-path" not in answer.raw
         assert answer.get("X-Content-Type-Options") == "nosniff" and answer.get("Content-Type")
         assert len(served.log.tracebacks) == 1
-        assert served.log.of("error") == ["Error handling request GET /the-path"]
+        assert served.log.of("error") == served.log.exceptions == ["Error handling request GET /the-path"]
         client.close()
         served.turn()
         assert served.loop.connections == 0
